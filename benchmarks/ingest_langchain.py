@@ -1,0 +1,55 @@
+"""The LangChain side of `ingest.py`, run in its own environment: `python ingest_langchain.py ENCODER PDF...`
+
+PyPDFLoader -> RecursiveCharacterTextSplitter(1000, 200) -> HuggingFaceEmbeddings -> FAISS -> save_local, each as its
+documentation shows it. Prints one JSON object. Imports, loading the encoder and one warm-up text are not timed.
+"""
+
+# LangChain is installed in the benchmark's own environment only, so it is untyped here.
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+
+from langchain_community.document_loaders import PyPDFLoader
+from langchain_community.vectorstores import FAISS
+from langchain_huggingface import HuggingFaceEmbeddings
+from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+
+def main() -> None:
+    encoder_folder, *files = sys.argv[1:]
+    embeddings = HuggingFaceEmbeddings(
+        model_name=encoder_folder, model_kwargs={"device": "cpu"}, encode_kwargs={"normalize_embeddings": True}
+    )
+    embeddings.embed_query("warm-up")
+    splitter = RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200)
+
+    begin = time.perf_counter()
+    pages = [page for file in files for page in PyPDFLoader(file).load()]
+    loaded = time.perf_counter()
+    chunks = splitter.split_documents(pages)
+    index = FAISS.from_documents(chunks, embeddings)
+    with tempfile.TemporaryDirectory() as folder:
+        index.save_local(folder)
+        end = time.perf_counter()
+
+    print(
+        json.dumps(
+            {
+                "pages": len(pages),
+                "chunks": len(chunks),
+                "seconds": end - begin,
+                "load_s": loaded - begin,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

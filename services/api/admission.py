@@ -1,0 +1,68 @@
+"""How many requests may use or wait for the generator. Refuses early instead of queueing without end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.core.errors import ClientClosedRequest, Overloaded
+
+_POLL_S = 0.05
+
+
+class Admission:
+    """One runs, `max_waiting` wait, the rest get 429. A waiter whose client hung up leaves the queue."""
+
+    def __init__(self, max_waiting: int, timeout_s: float) -> None:
+        self._max_waiting = max_waiting
+        self._timeout_s = timeout_s
+        self._running = threading.Lock()
+        self._count = 0  # running and waiting
+        self._guard = threading.Lock()
+        self._mean_s = 4.0  # running mean of how long a slot is held; seeds the first Retry-After
+
+    def check(self) -> None:
+        """Raises Overloaded if a request that came now would be refused."""
+        with self._guard:
+            self._refuse_when_full()
+
+    @contextmanager
+    def slot(self, stop: threading.Event) -> Iterator[None]:
+        """Hold the generator. Raises Overloaded at once or after the timeout, ClientClosedRequest once `stop` is set."""
+        with self._guard:
+            self._refuse_when_full()
+            self._count += 1
+        try:
+            self._wait(stop)
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                self._mean_s += 0.1 * (time.monotonic() - started - self._mean_s)
+                self._running.release()
+        finally:
+            with self._guard:
+                self._count -= 1
+
+    def waiting(self) -> int:
+        return max(0, self._count - 1)
+
+    def _wait(self, stop: threading.Event) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        while not self._running.acquire(timeout=_POLL_S):
+            if stop.is_set():
+                raise ClientClosedRequest("The client closed the connection while it was waiting.")
+            if time.monotonic() > deadline:
+                raise Overloaded("The generator was busy for too long.", retry_after_s=self._retry_after_s())
+
+    def _refuse_when_full(self) -> None:
+        if self._count > self._max_waiting:
+            raise Overloaded(
+                f"{self._max_waiting} requests are waiting for the generator already.",
+                retry_after_s=self._retry_after_s(),
+            )
+
+    def _retry_after_s(self) -> int:
+        return max(1, round(self._mean_s * self._count))

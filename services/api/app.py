@@ -1,0 +1,24 @@
+"""The api service: finds passages, answers questions with citations, and speaks the OpenAI dialect."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from fastapi import FastAPI
+
+from services.api.resources import ApiResources, open_resources
+from services.api.routes import answers, openai, search
+from services.core.http import Room, service_app
+from services.core.settings import Settings, load_settings
+
+
+def room(settings: Settings, resources: ApiResources | None = None) -> Room:
+    return Room(
+        name="api",
+        routers=[search.router, answers.router, openai.router],
+        open=lambda telemetry: nullcontext(resources) if resources else open_resources(settings, telemetry),
+    )
+
+
+def create_app(settings: Settings | None = None, resources: ApiResources | None = None) -> FastAPI:
+    return service_app("Capstone api", [room(settings or load_settings(), resources)])

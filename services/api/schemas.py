@@ -1,0 +1,159 @@
+"""What the api service says in its own words. The OpenAI dialect is in `openai_schemas.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from services.api.cite import Citation
+from services.api.generate import Decoding, Finish
+from services.core.schemas import BoxOut, CollectionName
+from services.core.types import Passage
+
+MAX_QUERY_CHARS = 8_000
+MAX_TOKENS = 1_024
+Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
+StopStrings = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=4)]
+
+
+class Strict(BaseModel):
+    """Refuses members it does not know: a misspelt parameter is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchIn(Strict):
+    query: Query
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    collection: CollectionName = "default"
+
+
+class PassageOut(BaseModel):
+    document_id: str
+    document_name: str
+    page: int
+    chunk_id: int
+    section: list[str]
+    text: str
+    char_start: int
+    char_end: int
+    score: float
+    boxes: list[BoxOut]
+
+    @classmethod
+    def of(cls, passage: Passage) -> PassageOut:
+        return cls(
+            document_id=passage.document_id,
+            document_name=passage.document_name,
+            page=passage.page,
+            chunk_id=passage.chunk_id,
+            section=list(passage.section),
+            text=passage.text,
+            char_start=passage.char_start,
+            char_end=passage.char_end,
+            score=round(passage.score, 6),
+            boxes=[BoxOut(**box._asdict()) for box in passage.boxes],
+        )
+
+
+class SearchOut(BaseModel):
+    results: list[PassageOut]
+    index_seq: int
+
+
+class DecodingIn(Strict):
+    """Greedy unless `temperature` > 0; `num_beams` > 1 searches and excludes sampling."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 96
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_k: Annotated[int, Field(ge=0, le=1_000)] = 0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    num_beams: Annotated[int, Field(ge=1, le=8)] = 1
+    stop: StopStrings = []
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+    @model_validator(mode="after")
+    def beams_do_not_sample(self) -> DecodingIn:
+        if self.num_beams > 1 and self.temperature > 0:
+            raise ValueError("num_beams > 1 searches; it cannot be combined with temperature > 0")
+        return self
+
+    def decoding(self) -> Decoding:
+        fields = DecodingIn.model_fields
+        return Decoding(**{**{name: getattr(self, name) for name in fields}, "stop": tuple(self.stop)})
+
+
+class AnswerIn(DecodingIn):
+    question: Query
+    collection: CollectionName = "default"
+    k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 4
+
+
+class CitationOut(BaseModel):
+    """`quote` is `text[char_start:char_end]` of the stored page; `verified` says that this was checked."""
+
+    document_id: str
+    document_name: str
+    page: int
+    quote: str
+    char_start: int
+    char_end: int
+    boxes: list[BoxOut]
+    verified: bool
+
+    @classmethod
+    def of(cls, citation: Citation) -> CitationOut:
+        return cls(
+            document_id=citation.document_id,
+            document_name=citation.document_name,
+            page=citation.page,
+            quote=citation.quote,
+            char_start=citation.char_start,
+            char_end=citation.char_end,
+            boxes=[BoxOut(**box._asdict()) for box in citation.boxes],
+            verified=citation.verified,
+        )
+
+
+class Lineage(BaseModel):
+    """What the answer came from: enough to name every part that took part."""
+
+    id: str
+    index_seq: int
+    encoder: str
+    generator: str
+    adapter: str | None
+    prompt: str
+    decoding: dict[str, Any]
+    git_commit: str
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, finish: Finish) -> Usage:
+        prompt, completion = finish.prompt_tokens, finish.completion_tokens
+        return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+class AnswerOut(BaseModel):
+    id: str
+    answer: str
+    abstained: bool
+    citations: list[CitationOut]
+    finish_reason: Literal["stop", "length"]
+    lineage: Lineage
+    usage: Usage
+    timings_ms: dict[str, float]
+
+
+class LoggedAnswer(AnswerOut):
+    """An answer read back from the log."""
+
+    question: str
+    collection: str
+    passages: list[int]

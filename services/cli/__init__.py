@@ -1,0 +1,147 @@
+"""`capstone`: everything on one machine. Wires the rooms together and talks to them over HTTP; decides nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from services.cli import commands
+from services.cli.client import Client, ClientError
+from services.core.errors import CapstoneError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Answers from your own PDFs, with quotes.")
+Url = Annotated[str, typer.Option(envvar="CAPSTONE_URL", help="where the platform answers")]
+Collection = Annotated[str, typer.Option("--collection", "-c", help="a named set of documents")]
+_URL = "http://127.0.0.1:8000"
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="where documents and the catalog are kept")] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR")] = None,
+    example: Annotated[bool, typer.Option("--example", help="ingest the example document and ask it")] = False,
+) -> None:
+    """Serve everything on one port, with a worker beside it, until Ctrl-C."""
+    from services.cli.example import run_example
+    from services.cli.up import serve
+    from services.core.settings import load_settings
+    from services.core.telemetry import configure_logging
+
+    for name, value in (("HOST", host), ("PORT", port), ("DATA_DIR", data_dir), ("LOG_LEVEL", log_level)):
+        if value is not None:  # through the environment, so that the worker process sees the same
+            os.environ[f"CAPSTONE_{name}"] = str(value)
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    url, console = f"http://{settings.host}:{settings.port}", Console()
+    console.print(f"Starting on {url}; Ctrl-C stops it.")
+    if example:
+        threading.Thread(target=_tell, args=(run_example, url, console), daemon=True).start()
+    with _told(console):
+        serve(settings)
+
+
+@app.command()
+def fetch(
+    params: Annotated[Path, typer.Option(help="which weights, from where, with which hashes")] = Path("params.yaml"),
+) -> None:
+    """Put the base weights in place, verified. Does nothing when they are there."""
+    from models.fetch import fetch_all
+    from services.core.settings import load_settings
+
+    console = Console()
+    with _told(console):
+        fetch_all(params, load_settings().models_dir, console)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="PDF files, or folders of them")],
+    collection: Collection = "default",
+    url: Url = _URL,
+) -> None:
+    """Upload PDFs and follow them until they can be asked."""
+    console = Console()
+    with _connected(url, console) as client:
+        failed = commands.ingest_with_progress(client, console, commands.pdf_files(paths), collection)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(question: str, collection: Collection = "default", url: Url = _URL) -> None:
+    """Ask the documents a question."""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.ask_and_show(client, console, question, collection)
+
+
+@app.command()
+def search(
+    query: str,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="passages to show")] = 5,
+    collection: Collection = "default",
+    url: Url = _URL,
+) -> None:
+    """Show the passages nearest to a query."""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.search_and_show(client, console, query, collection, k)
+
+
+@app.command()
+def documents(
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="only this collection")] = None,
+    delete: Annotated[str | None, typer.Option(help="id of a document to delete instead")] = None,
+    url: Url = _URL,
+) -> None:
+    """List the documents, or delete one."""
+    console = Console()
+    with _connected(url, console) as client:
+        if delete:
+            client.delete(f"/v1/documents/{delete}")
+        else:
+            commands.list_documents(client, console, collection)
+
+
+@app.command()
+def status(url: Url = _URL) -> None:
+    """Is it running, with which models, holding what?"""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.show_status(client, console)
+
+
+@contextmanager
+def _connected(url: str, console: Console) -> Iterator[Client]:
+    with _told(console), Client(url) as client:
+        yield client
+
+
+@contextmanager
+def _told(console: Console) -> Iterator[None]:
+    """Expected failures become a sentence and exit code 2."""
+    try:
+        yield
+    except ClientError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(2) from None
+    except CapstoneError as error:
+        console.print(f"[red]{error.detail}[/red]")
+        raise typer.Exit(2) from None
+
+
+def _tell(run: object, url: str, console: Console) -> None:
+    assert callable(run)
+    try:
+        run(url, console)
+    except ClientError as error:
+        console.print(f"[red]{error}[/red]")

@@ -1,0 +1,86 @@
+"""The platform's HTTP surface as the command line uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+
+class ClientError(Exception):
+    """What to tell the person at the terminal."""
+
+
+class Client:
+    """Raises ClientError, with a sentence, for everything that goes wrong."""
+
+    def __init__(self, url: str, timeout_s: float = 300.0) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self._send("GET", path, params=params).json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._send("POST", path, json=body).json()
+
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path)
+
+    def upload(self, path: Path, collection: str) -> Any:
+        with path.open("rb") as file:
+            return self._send(
+                "POST", "/v1/documents", files={"file": (path.name, file)}, data={"collection": collection}
+            ).json()
+
+    def events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
+        """Server-sent events as `(name, data)`; an `error` event is raised."""
+        headers = {"Accept": "text/event-stream"}
+        try:
+            with self._http.stream(method, path, json=body, headers=headers) as response:
+                if response.is_error:
+                    response.read()
+                    raise ClientError(_problem(response))
+                name = "message"
+                for line in response.iter_lines():
+                    if line.startswith("event: "):
+                        name = line.removeprefix("event: ")
+                    elif line.startswith("data: "):
+                        data = json.loads(line.removeprefix("data: "))
+                        if name == "error":
+                            raise ClientError(f"{data['detail']} ({data['code']})")
+                        yield name, data
+        except httpx.HTTPError as error:
+            raise ClientError(self._unreachable(error)) from error
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ClientError(self._unreachable(error)) from error
+        if response.is_error:
+            raise ClientError(_problem(response))
+        return response
+
+    def _unreachable(self, error: httpx.HTTPError) -> str:
+        return f"No answer from {self.url} ({type(error).__name__}). Is it running? Start it with `capstone up`."
+
+
+def _problem(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+        return f"{body['detail']} ({body['code']})"
+    except (ValueError, KeyError):
+        return f"The service answered {response.status_code}."

@@ -1,0 +1,83 @@
+"""What the commands do, given a client and a console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from services.cli.client import Client, ClientError
+from services.cli.show import documents_table, show_citations, show_passages
+
+
+def pdf_files(paths: Iterable[Path]) -> list[Path]:
+    """The files named, and the PDFs in the folders named, in order."""
+    found = []
+    for path in paths:
+        found += sorted(path.rglob("*.pdf")) if path.is_dir() else [path]
+    return found
+
+
+def ingest_with_progress(client: Client, console: Console, files: Sequence[Path], collection: str) -> int:
+    """Upload `files`, follow their jobs, and return how many failed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("pages"))
+    failed = 0
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        uploads = []
+        for path in files:
+            try:
+                uploads.append((path, client.upload(path, collection)))
+            except (ClientError, OSError) as error:
+                failed += 1
+                console.print(f"[red]{path.name}[/red]: {error}")
+        for path, document in uploads:
+            task = progress.add_task(path.name, total=None)
+            job: dict[str, Any] = {}
+            for _, job in client.events("GET", document["job"]["url"]):
+                progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
+            if job["status"] != "succeeded":
+                failed += 1
+                reason = f"{job['error']['detail']} ({job['error']['code']})" if job["error"] else job["status"]
+                console.print(f"[red]{path.name}[/red]: {reason}")
+    return failed
+
+
+def ask_and_show(client: Client, console: Console, question: str, collection: str) -> None:
+    """Print the answer while it is written, then its quotes."""
+    console.print("[bold]A[/bold] ", end="")
+    for name, data in client.events("POST", "/v1/answers", {"question": question, "collection": collection}):
+        if name == "delta":
+            console.print(data["text"], end="", markup=False, highlight=False, soft_wrap=True)
+        elif name == "final":
+            console.print()
+            show_citations(console, data)
+
+
+def search_and_show(client: Client, console: Console, query: str, collection: str, k: int) -> None:
+    body = {"query": query, "collection": collection, "k": k}
+    show_passages(console, client.post("/v1/search", body)["results"])
+
+
+def list_documents(client: Client, console: Console, collection: str | None) -> None:
+    documents: list[dict[str, Any]] = []
+    after = None
+    while True:
+        params = {key: value for key, value in (("collection", collection), ("after", after)) if value}
+        page = client.get("/v1/documents", **params)
+        documents += page["data"]
+        after = page["next"]
+        if not page["has_more"]:
+            break
+    console.print(documents_table(documents))
+
+
+def show_status(client: Client, console: Console) -> None:
+    console.print(f"{client.url}: {client.get('/readyz')['status']}")
+    for model in client.get("/v1/models")["data"]:
+        console.print(f"  model {model['id']}")
+    for row in client.get("/v1/collections")["data"]:
+        counts = ", ".join(f"{row[key]} {key}" for key in ("documents", "pages", "chunks"))
+        console.print(f"  collection {row['name']}: {counts}")

@@ -1,0 +1,1 @@
+"""What two or more rooms use. Imports no other room."""

@@ -1,0 +1,77 @@
+"""Every failure a client can see: one small tree, each leaf with an HTTP status and a stable code.
+
+`http.py` renders these as RFC 9457 problem+json. Codes are part of the API: add, never rename.
+"""
+
+from __future__ import annotations
+
+
+class CapstoneError(Exception):
+    """Base of all expected failures. `detail` is a sentence for the person who sent the request."""
+
+    status = 500
+    code = "internal_error"
+    title = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(CapstoneError):
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class NotFound(CapstoneError):
+    status, code, title = 404, "not_found", "Not found"
+
+
+class Conflict(CapstoneError):
+    status, code, title = 409, "conflict", "The resource is not in a state that allows this"
+
+
+class TooLarge(CapstoneError):
+    status, code, title = 413, "too_large", "The request is too large"
+
+
+class NotAPdf(CapstoneError):
+    status, code, title = 415, "not_a_pdf", "The file is not a PDF"
+
+
+class EmptyFile(InvalidRequest):
+    code, title = "empty_file", "The file is empty"
+
+
+class Overloaded(CapstoneError):
+    status, code, title = 429, "overloaded", "Too much work is waiting"
+
+
+class ClientClosedRequest(CapstoneError):
+    """The client hung up; 499 is nginx's code and is seen by logs only."""
+
+    status, code, title = 499, "client_closed_request", "The client closed the connection"
+
+
+class StorageFull(CapstoneError):
+    status, code, title = 507, "storage_full", "There is no space left to keep the file"
+
+
+class Unavailable(CapstoneError):
+    status, code, title = 503, "unavailable", "The service is not ready"
+
+
+class ModelProblem(CapstoneError):
+    """Weights are missing, changed or do not fit together."""
+
+    status, code, title = 503, "model_problem", "A model cannot be used"
+
+
+class DocumentProblem(CapstoneError):
+    """A document that cannot be ingested. Never raised in a request: it becomes the error of the ingest job."""
+
+    status, code, title = 422, "document_problem", "The document cannot be read"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code  # one of the codes listed in services/ingest/sandbox.py

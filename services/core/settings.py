@@ -1,0 +1,78 @@
+"""Every setting of every service, in one typed place.
+
+Read once at start from environment variables `CAPSTONE_<NAME>`, then from secret files named `capstone_<name>` in
+the folder that `CAPSTONE_SECRETS_DIR` gives. Names carry their units.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Defaults are those of one machine: SQLite, FAISS, loopback."""
+
+    model_config = SettingsConfigDict(env_prefix="CAPSTONE_", extra="ignore", frozen=True)
+
+    # Where things are
+    data_dir: Path = Field(Path("data"), description="uploaded files, the SQLite catalog and index snapshots")
+    models_dir: Path = Field(Path("data/models"), description="verified weights, one folder a role")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in data_dir when unset")
+
+    # Views
+    vector_store: Literal["faiss", "chroma"] = "faiss"
+    chroma_url: str | None = Field(None, description="http://host:port of a Chroma server; embedded when unset")
+    snapshot_every_s: float = Field(30.0, gt=0, description="how often a changed FAISS view is written to disk")
+
+    # Models
+    encoder: Literal["sentence", "hashing"] = "sentence"
+    generator: Literal["transformers", "scripted"] = "transformers"
+    adapter_dir: Path | None = Field(None, description="PEFT adapter folder (safetensors) for the generator")
+    torch_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    # Upload and parsing
+    max_upload_bytes: int = Field(100 * MIB, gt=0)
+    max_pages: int = Field(5_000, gt=0)
+    max_document_chars: int = Field(20_000_000, gt=0)
+    parse_wall_s: float = Field(300.0, gt=0)
+    parse_cpu_s: int = Field(240, gt=0)
+    parse_memory_mb: int = Field(1_024, gt=0)
+
+    # Jobs
+    lease_s: float = Field(20.0, gt=0, description="a worker that is silent for longer loses its job")
+    job_poll_s: float = Field(0.25, gt=0)
+    max_attempts: int = Field(5, gt=0, description="starts of a job without any progress before it is failed")
+
+    # Answers
+    max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
+    queue_timeout_s: float = Field(60.0, gt=0)
+
+    # Serving
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    shutdown_grace_s: int = Field(10, ge=0)
+
+    @property
+    def catalog_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'catalog.db'}"
+
+    @property
+    def files_dir(self) -> Path:
+        return self.data_dir / "files"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.data_dir / "views"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment; `overrides` win (used by the command line and by tests)."""
+    return Settings(_secrets_dir=os.environ.get("CAPSTONE_SECRETS_DIR"), **overrides)  # type: ignore[arg-type]

@@ -1,0 +1,60 @@
+"""Metrics and logs of one process. No text of a document or a question ever enters either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Telemetry:
+    """One registry a process; rooms add their own metrics to it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        labels = ("method", "route", "status")  # the route template, never the path: label values stay bounded
+        self.http_requests = Counter("http_requests", "Requests answered.", labels, registry=self.registry)
+        self.http_seconds = self.seconds("http_request_duration_seconds", "Time to the end of the response.", labels)
+
+    def seconds(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Histogram:
+        """A histogram of durations with buckets from 5 ms to 2 min."""
+        return Histogram(name, help_text, labels, buckets=_SECONDS, registry=self.registry)
+
+    def counter(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; what a call passes as `extra={"fields": {...}}` becomes members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Send all logs of this process to stderr as JSON lines. Call once, at the top of a process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("httpx", "sentence_transformers", "transformers", "alembic", "chromadb", "faiss", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

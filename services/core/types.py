@@ -1,0 +1,114 @@
+"""The nouns of the platform, as immutable values. No behaviour beyond what their fields imply.
+
+Geometry is in PDF points (1/72 inch) with the origin at the top left corner of the page as it is displayed,
+after rotation and crop. Character positions index the stored text of one page (`Page.text`), end exclusive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Word(NamedTuple):
+    """`page.text[start:end]` is the word as a reader sees it; `box` surrounds its glyphs."""
+
+    start: int
+    end: int
+    box: Box
+
+
+class PageKind(StrEnum):
+    body = "body"
+    contents = "contents"  # only a table of contents or an index: kept, not retrieved
+    blank = "blank"
+    no_text_layer = "no_text_layer"  # something is drawn, but no text can be read from it
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as it is stored: cleaned text in reading order.
+
+    `sections` maps positions to the outline: each `(start, path)` says that from character `start` on the text
+    belongs to the section with that path, outermost title first. Sorted by `start`.
+    """
+
+    number: int  # 1-based position in the file
+    label: str  # the number printed on the page, as the PDF declares it
+    width: float
+    height: float
+    kind: PageKind
+    text: str
+    words: tuple[Word, ...]
+    sections: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A contiguous span of one page: `text == page.text[char_start:char_end]`, never across pages or documents."""
+
+    ordinal: int  # position in the document, from 0
+    page: int
+    section: tuple[str, ...]
+    char_start: int
+    char_end: int
+    text: str
+    boxes: tuple[Box, ...]  # one a line, in reading order
+
+    def embedding_text(self) -> str:
+        """What the encoder reads: the section path, then the text."""
+        return " > ".join(self.section) + "\n" + self.text if self.section else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """What the file says of itself."""
+
+    page_count: int
+    title: str | None
+    author: str | None
+    producer: str | None
+
+
+class JobStatus(StrEnum):
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        return self in (JobStatus.succeeded, JobStatus.failed, JobStatus.cancelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row of a vector index: `score` is the cosine similarity, in [-1, 1]."""
+
+    chunk_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved chunk, as the catalog holds it at the time of the question."""
+
+    chunk_id: int
+    document_id: str
+    document_name: str
+    page: int
+    section: tuple[str, ...]
+    char_start: int
+    char_end: int
+    text: str
+    boxes: tuple[Box, ...]
+    score: float

@@ -1,0 +1,25 @@
+"""Which source is running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def git_commit() -> str:
+    """The commit of the running source: `CAPSTONE_GIT_COMMIT` (set in images), else git's HEAD, else `unknown`."""
+    if given := os.environ.get("CAPSTONE_GIT_COMMIT"):
+        return given
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()

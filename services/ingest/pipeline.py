@@ -1,0 +1,87 @@
+"""One document from file to index: parse, clean, cut, encode, publish. Every step can be resumed or repeated.
+
+Parsed pages and finished batches of vectors are kept as checkpoints, so a restart repeats at most one page or one
+batch. Nothing of a document can be seen before `Catalog.publish` commits all of it together with the end of its job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core import codec
+from services.core.catalog import Catalog
+from services.core.encoder import Encoder
+from services.core.errors import DocumentProblem
+from services.core.types import Chunk, Page
+from services.ingest.chunk import chunk_pages
+from services.ingest.layout import assemble
+from services.ingest.lease import Lease
+from services.ingest.raw import RawInfo, RawPage, page_from_json, page_to_json
+from services.ingest.sandbox import ParseLimits, open_pdf
+
+PAGE, VECTORS = "page", "vectors"  # kinds of checkpoint
+ENCODE_BATCH = 32  # chunks between two checkpoints
+_DIGEST_BYTES = 32
+
+
+class IngestPipeline:
+    """`encoder` is called once, when the first document needs it: an idle worker holds no model."""
+
+    def __init__(self, catalog: Catalog, encoder: Callable[[], Encoder], limits: ParseLimits) -> None:
+        self._catalog = catalog
+        self._encoder = encoder
+        self._limits = limits
+
+    def run(self, lease: Lease, path: Path) -> None:
+        """Ingest the file at `path` for the leased job.
+
+        Raises DocumentProblem if it cannot be ingested, and LeaseLost, JobCancelled or WorkerStopping if it should not.
+        """
+        info, raw_pages = self._parse(lease, path)
+        pages = assemble(info, raw_pages)
+        if not any(page.text for page in pages):
+            raise DocumentProblem(
+                "no_text", "No page has a text layer. Scanned pages need OCR before they are uploaded."
+            )
+        encoder = self._encoder()
+        chunks = chunk_pages(pages, encoder.token_spans, encoder.max_tokens)
+        vectors = self._encode(lease, encoder, pages, chunks)
+        lease.check()
+        self._catalog.publish(lease.job, lease.owner, info.document, pages, chunks, vectors, encoder.id)
+
+    def _parse(self, lease: Lease, path: Path) -> tuple[RawInfo, list[RawPage]]:
+        kept = self._catalog.jobs.checkpoints(lease.job.id, PAGE)
+        pages = [page_from_json(payload) for payload in kept.values()]
+        with open_pdf(path, self._limits, first_page=len(pages) + 1) as reader:
+            total = reader.info.document.page_count
+            for page in reader.pages():
+                lease.check()
+                self._checkpoint(lease, PAGE, page.number, page_to_json(page).encode(), done=0, total=total)
+                pages.append(page)
+            return reader.info, pages
+
+    def _encode(
+        self, lease: Lease, encoder: Encoder, pages: Sequence[Page], chunks: Sequence[Chunk]
+    ) -> NDArray[np.float32]:
+        kept = self._catalog.jobs.checkpoints(lease.job.id, VECTORS)
+        parts = [np.empty((0, encoder.dim), np.float32)]
+        for start in range(0, len(chunks), ENCODE_BATCH):
+            texts = [chunk.embedding_text() for chunk in chunks[start : start + ENCODE_BATCH]]
+            digest = hashlib.sha256("\0".join([encoder.id, *texts]).encode()).digest()
+            payload = kept.get(start, b"")
+            if payload[:_DIGEST_BYTES] != digest:  # not encoded yet, or by other code before an upgrade
+                lease.check()
+                end = start + len(texts)
+                done = chunks[end].page - 1 if end < len(chunks) else len(pages)
+                payload = digest + codec.pack_vectors(encoder.encode(texts))
+                self._checkpoint(lease, VECTORS, start, payload, done=done, total=len(pages))
+            parts.append(codec.unpack_vectors(payload[_DIGEST_BYTES:], encoder.dim))
+        return np.concatenate(parts)
+
+    def _checkpoint(self, lease: Lease, kind: str, number: int, payload: bytes, *, done: int, total: int) -> None:
+        self._catalog.jobs.checkpoint(lease.job.id, lease.owner, kind, number, payload, done=done, total=total)

@@ -1,0 +1,74 @@
+"""What the ingest service holds open while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.core.catalog import Catalog
+from services.core.http import check_database
+from services.core.settings import Settings
+from services.core.telemetry import Telemetry
+from services.ingest.files import FileStore
+from services.ingest.sandbox import ParseLimits
+
+
+@dataclass(frozen=True)
+class IngestResources:
+    settings: Settings
+    catalog: Catalog
+    files: FileStore
+    limits: ParseLimits
+
+    def check(self) -> None:
+        check_database(self.catalog.last_seq)
+
+
+def resources_of(request: Request) -> IngestResources:
+    resources = request.app.state.ingest
+    assert isinstance(resources, IngestResources)
+    return resources
+
+
+def parse_limits(settings: Settings) -> ParseLimits:
+    return ParseLimits(
+        max_pages=settings.max_pages,
+        max_chars=settings.max_document_chars,
+        cpu_s=settings.parse_cpu_s,
+        wall_s=settings.parse_wall_s,
+        memory_mb=settings.parse_memory_mb,
+    )
+
+
+@contextmanager
+def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[IngestResources]:
+    catalog = Catalog(settings.catalog_url)
+    try:
+        catalog.migrate()
+        telemetry.registry.register(_OpenJobs(catalog))
+        yield IngestResources(settings, catalog, FileStore(settings.files_dir), parse_limits(settings))
+    finally:
+        catalog.close()
+
+
+class _OpenJobs(Collector):
+    """The length of the job queue, read from the catalog when Prometheus asks."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def describe(self) -> list[Metric]:
+        return [self._metric()]
+
+    def collect(self) -> list[Metric]:
+        metric = self._metric()
+        metric.add_metric([], self._catalog.jobs.unfinished())
+        return [metric]
+
+    def _metric(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily("ingest_jobs_open", "Ingest jobs queued or running.")

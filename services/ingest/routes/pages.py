@@ -1,0 +1,52 @@
+"""/v1/documents/{id}/pages: the stored text with its words, and the page as a picture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from services.core.errors import InvalidRequest, NotFound
+from services.core.types import Box
+from services.ingest.resources import IngestResources, resources_of
+from services.ingest.sandbox import render_page
+from services.ingest.schemas import PageOut
+
+router = APIRouter(prefix="/v1/documents/{document_id}/pages")
+Resources = Annotated[IngestResources, Depends(resources_of)]
+Number = Annotated[int, Path(ge=1, description="1-based position of the page in the file")]
+_HIGHLIGHTS_MAX = 200
+
+
+@router.get("/{number:int}.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+def get_page_picture(
+    resources: Resources,
+    document_id: str,
+    number: Number,
+    dpi: Annotated[int, Query(ge=36, le=300)] = 110,
+    highlight: Annotated[
+        list[str] | None, Query(max_length=_HIGHLIGHTS_MAX, description="`left,top,right,bottom` in points; repeatable")
+    ] = None,
+) -> Response:
+    """The page, rendered; each `highlight` box is marked."""
+    boxes = [_box(text) for text in highlight or []]
+    resources.catalog.document(document_id)
+    path = resources.files.path(document_id)
+    if not path.exists():
+        raise NotFound(f"The file of document {document_id!r} is no longer there.")
+    png = render_page(path, number, dpi=dpi, highlight=boxes, limits=resources.limits)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.get("/{number:int}")
+def get_page(resources: Resources, document_id: str, number: Number) -> PageOut:
+    """The stored text that quotes are checked against, and a box for each word."""
+    return PageOut.of(document_id, resources.catalog.page(document_id, number))
+
+
+def _box(text: str) -> Box:
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidRequest(f"highlight: {text!r} is not four numbers left,top,right,bottom in points.") from None
+    return Box(left, top, right, bottom)
