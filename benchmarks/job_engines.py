@@ -5,7 +5,7 @@
 Both run in the same environment (`.cache/bench-dbos`, made if missing), on the same disk, on SQLite with WAL and
 `synchronous=FULL`, with the same polling interval and a fixed worker name, and their runs alternate. DBOS is given
 its best case: its system tables share the catalog's file, so that document and workflow commit together.
-About three minutes on two cores.
+About four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _side_by_side import CACHE, environment, interval, last_line
+from _side_by_side import CACHE, environment, interval, last_line, paired_ratio
 
 PACKAGES = ("dbos==3.4.0", "sqlalchemy==2.1.9")
 ENGINES = ("table", "dbos")
@@ -277,7 +277,9 @@ def print_report(
         ("import + launch (s)", "launch_s", 2),
         ("resident memory (MB)", "rss_mb", 1),
     ):
-        rows.append((label, [interval(costs[engine][name]).text(digits) for engine in ENGINES]))
+        table, dbos = (costs[engine][name] for engine in ENGINES)
+        ratio = paired_ratio(dbos, table).text()
+        rows.append((label, [interval(table).text(digits), interval(dbos).text(digits), ratio]))
     both = [kills[engine] for engine in ENGINES]
     rows.append(("restart to first new page (s)", [interval(r.restart_s).text() if r.restart_s else "-" for r in both]))
     for label, name in (
@@ -295,9 +297,9 @@ def print_report(
     late = [takeovers[engine] for engine in ENGINES]
     taken = [f"not in {TAKE_OVER_S:.0f}" if seconds is None else f"{seconds:.1f}" for seconds in late]
     rows.append((f"taken over by another worker (s, lease {LEASE_S:.0f} s)", taken))
-    print(f"{'':44}{'jobs table':>24}{'DBOS':>24}")
+    print(f"{'':44}{'jobs table':>22}{'DBOS':>22}{'ratio, pair by pair':>22}")
     for label, cells in rows:
-        print(f"{label:44}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{label:44}" + "".join(f"{cell:>22}" for cell in cells))
     moments, torn = cuts["dbos-separate"]
     print(f"\nDBOS with its system tables in a file of their own (its default): {torn} of {moments} moments tear.")
     print(

@@ -74,11 +74,11 @@ def _prepare_generator(files: Path, out: Path, steps: Steps) -> None:
             tokenizer.pad_token = tokenizer.eos_token
         if not tokenizer.chat_template:
             raise ModelProblem("generator: the tokenizer has no chat template, so this is not an instruct model.")
+        if not isinstance(AutoConfig.from_pretrained(files, local_files_only=True, **from_gguf), LlamaConfig):
+            raise ModelProblem("generator: only models of the Llama architecture are supported.")
         if from_gguf:
             _dequantise(files, weights.name, tokenizer, out, steps)
         else:
-            if not isinstance(AutoConfig.from_pretrained(files, local_files_only=True), LlamaConfig):
-                raise ModelProblem("generator: only models of the Llama architecture are supported.")
             shutil.move(files, out)
             with steps.step("generator: load and try"):
                 _logits(_load(out), tokenizer)

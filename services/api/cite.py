@@ -16,7 +16,7 @@ from services.core.errors import NotFound
 from services.core.geometry import boxes_for
 from services.core.types import Box, Passage
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*(?P<gap>\s+)(?=[\"'“‘(\[]?[A-Z0-9])|(?P<lines>\n+)")
 _QUOTE_MIN_CHARS = 20  # a heading or a list marker says nothing by itself
 
 
@@ -78,7 +78,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """`(start, end)` of each sentence or line of `text`, without the white space around it."""
     spans, start = [], 0
     for match in [*_SENTENCE_END.finditer(text), None]:
-        end = match.start() if match else len(text)
+        end = match.start(match.lastgroup or 0) if match else len(text)
         piece = text[start:end]
         if piece.strip():
             spans.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))

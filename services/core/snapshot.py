@@ -39,8 +39,8 @@ def write_snapshot(path: Path, *, seq: int, meta: Mapping[str, Any], parts: Sequ
     """Replace the snapshot at `path` by the concatenation of `parts`, or leave the one there exactly as it is.
 
     Writers in any number of processes take turns on a lock file beside it. Returns False, and writes nothing, if a
-    whole snapshot with a larger `seq` is there. Raises OSError if the disk refuses; the earlier snapshot then stays. Once it
-    returns True the new file survives a power cut.
+    whole snapshot with a larger `seq` is there. Raises OSError if the disk refuses; the earlier snapshot then stays.
+    Once it returns True the new file survives a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()

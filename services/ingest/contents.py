@@ -47,10 +47,11 @@ def _is_entry(line: Line) -> bool:
     if line.leader:
         return bool(_PAGE.search(text.rsplit(None, 1)[-1]))
     found = _PAGE_LIST.search(text)
-    return bool(found and found.start() > 0 and ("," in found.group() or _gap_before_last(line)))
+    return bool(found and found.start() > 0 and ("," in found.group() or gap_before_last(line)))
 
 
-def _gap_before_last(line: Line) -> bool:
+def gap_before_last(line: Line) -> bool:
+    """True if white space sets the last word apart, as it does a page number."""
     if len(line.words) < 2:
         return False
     before, last = line.words[-2].box, line.words[-1].box

@@ -14,6 +14,7 @@ from services.ingest.raw import RawLine, RawWord
 LIGATURES = str.maketrans({
     "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st",
 })  # fmt: skip
+_STRAY = re.compile("^[\u0300-\u036f]+")  # accents without a letter: some fonts set quotes with them, out of order
 _DOTS = re.compile(r"[.\u2026\u00b7\u2024]+")
 _LEADER_TAIL = re.compile(r"[.\u2026]{4,}$")
 _MIN_LEADER_DOTS = 4  # three dots are an ellipsis
@@ -41,7 +42,9 @@ class Line:
 
 def clean_line(raw: RawLine) -> Line | None:
     """Without ligatures and dot leaders; None if nothing is left."""
-    words, leader = without_leaders([word._replace(text=word.text.translate(LIGATURES)) for word in raw.words])
+    words, leader = without_leaders(
+        [word._replace(text=text) for word in raw.words if (text := _STRAY.sub("", word.text.translate(LIGATURES)))]
+    )
     if not words:
         return None
     boxes = [word.box for word in words]

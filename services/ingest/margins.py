@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.ingest.lines import Line
 
-EDGE = 0.2  # share of the page height, at the top and at the bottom, where running rows are looked for
+EDGE = 0.12  # share of the page height, at the top and at the bottom, where running rows are looked for
 MAX_ROWS = 3  # at each edge
 NEAR_PAGES = 8  # how far off a row must come again: left and right pages and chapters have their own
 SAME_HEIGHT_PT = 4.0

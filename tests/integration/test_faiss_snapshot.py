@@ -93,8 +93,9 @@ for limit in (0, 10, 300, len(before), 100_000, 200_000, resource.RLIM_INFINITY)
 
 
 def unit_rows(seed: int, rows: int) -> Vectors:
-    vectors = np.random.default_rng(seed).normal(size=(rows, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors: Vectors = np.random.default_rng(seed).normal(size=(rows, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def opened(folder: Path) -> FaissStore:

@@ -229,6 +229,16 @@ def test_files_of_the_wrong_role_are_refused(llama_folder: Path, bert_folder: Pa
     assert entries(tmp_path / "out") == set()
 
 
+def test_generator_of_another_architecture_is_refused(llama_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(llama_folder, source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
+    with pytest.raises(ModelProblem, match="only models of the Llama architecture"):
+        fetch(write_params(tmp_path, generator={"source": "path:source"}), tmp_path / "out")
+    assert entries(tmp_path / "out") == set()
+
+
 def test_gguf_is_dequantised_faithfully_and_always_alike(tmp_path: Path) -> None:
     written = write_gguf(tmp_path / "gguf")
     params = write_params(tmp_path, generator={"source": "path:gguf"})

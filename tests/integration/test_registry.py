@@ -80,7 +80,7 @@ def test_file_that_runs_code_is_refused_even_if_listed(folder: Path, name: str) 
 
 
 def test_no_folder_is_a_problem_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelProblem, match="There is no model in .*capstone fetch"):
+    with pytest.raises(ModelProblem, match=r"There is no model in .*capstone fetch"):
         resolve(tmp_path, "generator")
 
 

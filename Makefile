@@ -1,0 +1,52 @@
+# One command each. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+export DO_NOT_TRACK := 1
+export ANONYMIZED_TELEMETRY := False
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup weights test check crash offline bench clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+run: weights  ## set up everything, ingest the example, ask it a question, keep serving on 127.0.0.1:8000
+	$(BIN)/capstone up --example --log-level WARNING
+
+test: weights  ## set up everything and run the tests
+	$(BIN)/pytest
+
+check: setup  ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+crash: weights  ## kill -9 the platform again and again during ingest; nothing may be lost, doubled or stuck
+	$(BIN)/python tests/crash/kill_loop.py
+
+offline: weights  ## start, ingest and ask in a network namespace that has nothing but loopback
+	$(BIN)/python tests/offline/cut_network.py
+
+bench: weights  ## the figures of this project, each measured side by side in one run
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/first_answer.py
+	$(BIN)/python benchmarks/retrieval.py
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+weights: setup
+	$(BIN)/capstone fetch
+
+clean:  ## remove the environment and caches, not your data
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

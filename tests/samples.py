@@ -1,0 +1,54 @@
+"""Small values for tests of the catalog and of what follows it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from services.core.catalog import Catalog, Document, new_document_id
+from services.core.jobs import Job
+from services.core.types import Box, Chunk, DocumentInfo, Page, PageKind, Word
+
+DIM = 8
+ENCODER = "test-encoder"
+
+
+def page(number: int, text: str) -> Page:
+    words, start = [], 0
+    for token in text.split(" "):
+        words.append(Word(start, start + len(token), Box(72.0 + start, 100.0, 72.0 + start + len(token), 112.0)))
+        start += len(token) + 1
+    return Page(number, str(number), 612.0, 792.0, PageKind.body, text, tuple(words), ((0, ("Part", "Section")),))
+
+
+def chunk(ordinal: int, of: Page) -> Chunk:
+    return Chunk(ordinal, of.number, ("Part", "Section"), 0, len(of.text), of.text, (Box(72.0, 100.0, 300.0, 112.0),))
+
+
+def vector(text: str) -> np.ndarray:
+    """A unit vector that only depends on `text`."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    raw = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    return raw / np.linalg.norm(raw)
+
+
+def add(catalog: Catalog, text: str, collection: str = "default") -> tuple[Document, Job, bool]:
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return catalog.add_document(new_document_id(), collection, f"{text[:20]}.pdf", sha256, len(text))
+
+
+def publish(catalog: Catalog, text: str, collection: str = "default", owner: str = "worker") -> Document:
+    """Add and publish a document of one page a line of `text`; the queue must be empty before."""
+    document, _, _ = add(catalog, text, collection)
+    job = catalog.jobs.claim(owner, lease_s=60)
+    assert job is not None and job.document_id == document.id
+    finish(catalog, job, text, owner)
+    return catalog.document(document.id)
+
+
+def finish(catalog: Catalog, job: Job, text: str, owner: str = "worker") -> None:
+    pages = [page(number, line) for number, line in enumerate(text.splitlines(), 1)]
+    chunks = [chunk(ordinal, of) for ordinal, of in enumerate(pages)]
+    vectors = np.array([vector(each.text) for each in chunks], np.float32)
+    catalog.publish(job, owner, DocumentInfo(len(pages), "A title", None, None), pages, chunks, vectors, ENCODER)
