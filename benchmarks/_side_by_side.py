@@ -53,7 +53,8 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
 def environment(name: str, packages: Sequence[str]) -> Path:
     """Python of the virtual environment `.cache/<name>`, made with pip's `packages` arguments if it is not there.
 
-    A marker is written last, so an interrupted installation, or one from an older `-r` file, is repeated. Raises CalledProcessError if pip fails.
+    A marker is written last, so an interrupted installation, or one from an older `-r` file, is repeated.
+    Raises CalledProcessError if pip fails.
     """
     folder = CACHE / name
     python = folder / "bin" / "python"

@@ -38,15 +38,15 @@ class IndexView:
         self._encoder_id = encoder_id
         self._dim = dim
         self._lock = threading.Lock()
-        self._saved_seq = store.applied_seq()
+        self._applied = self._saved_seq = store.applied_seq()
 
     def catch_up(self) -> int:
         """Apply every committed change; returns the sequence number reached."""
-        last = self._catalog.last_seq()
         with self._lock:
             applied = self._store.applied_seq()
-            if applied > last:  # the store outlived its catalog
-                _log.warning("view is ahead of the catalog; rebuilding", extra={"fields": {"seq": applied}})
+            last = self._catalog.last_seq()  # read second: what the store has applied can only be older
+            if applied > last:
+                _log.warning("view is ahead of its catalog; rebuilding", extra={"fields": {"seq": applied}})
                 self._store.reset()
                 applied = 0
             while applied < last:
@@ -55,6 +55,7 @@ class IndexView:
                     self._apply(change)
                 applied = batch[-1].seq
                 self._store.mark_applied(applied)
+            self._applied = applied
             return applied
 
     def _apply(self, change: Change) -> None:
@@ -80,7 +81,7 @@ class IndexView:
 
     def lag(self) -> int:
         """Committed sequence numbers that this view has not applied yet."""
-        return self._catalog.last_seq() - self._store.applied_seq()
+        return max(0, self._catalog.last_seq() - self._applied)
 
     def count(self) -> int:
         return self._store.count()
@@ -88,11 +89,10 @@ class IndexView:
     def save_if_changed(self) -> bool:
         """Write a snapshot if changes were applied since the last one."""
         with self._lock:
-            seq = self._store.applied_seq()
-            if seq == self._saved_seq:
+            if self._applied == self._saved_seq:
                 return False
             self._store.save()
-            self._saved_seq = seq
+            self._saved_seq = self._applied
             return True
 
     def close(self) -> None:

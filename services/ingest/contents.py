@@ -6,13 +6,15 @@ Such a page answers no question and, full of the words of all others, is found f
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from services.ingest.lines import Line
 
 MIN_ENTRIES = 4
 MIN_SHARE = 0.6  # of the words on the page that must belong to entries
+MIN_UNTITLED = 10  # entries of an index page that says nowhere that it is one
+MIN_UNTITLED_ORDERED = 0.9
 MIN_ORDERED = 0.75  # of neighbouring entries whose page numbers (contents) or first letters (index) do not go back
 
 _TITLE = re.compile(
@@ -37,8 +39,9 @@ def is_contents(lines: Sequence[Line], after_contents: bool) -> bool:
         return False
     titled = any(_TITLE.fullmatch(line.text.strip()) for line in lines[:3])
     led = sum(line.leader for line in entries) * 2 >= len(entries)
-    ordered = _numbers_ascend(entries) or _letters_ascend(entries)
-    return (titled or led or after_contents) and ordered
+    if titled or led or after_contents:
+        return _numbers_ascend(entries) >= MIN_ORDERED or _letters_ascend(entries) >= MIN_ORDERED
+    return len(entries) >= MIN_UNTITLED and _letters_ascend(entries) >= MIN_UNTITLED_ORDERED
 
 
 def _is_entry(line: Line) -> bool:
@@ -70,15 +73,17 @@ def _with_continuations(lines: Sequence[Line]) -> list[Line]:
     return found
 
 
-def _numbers_ascend(entries: Sequence[Line]) -> bool:
+def _numbers_ascend(entries: Sequence[Line]) -> float:
     numbers = [int(last) for line in entries if (last := line.words[-1].text.strip(",")).isdecimal()]
-    return _share_ordered(numbers) >= MIN_ORDERED
+    return _share(a <= b for a, b in pairwise(numbers))
 
 
-def _letters_ascend(entries: Sequence[Line]) -> bool:
-    return _share_ordered([re.sub(r"\W+", "", line.text).casefold()[:1] for line in entries]) >= MIN_ORDERED
+def _letters_ascend(entries: Sequence[Line]) -> float:
+    letters = [re.sub(r"\W+", "", line.text).casefold()[:1] for line in entries]
+    return _share(a <= b for a, b in pairwise(letters))
 
 
-def _share_ordered(values: Sequence[int] | Sequence[str]) -> float:
-    pairs = list(pairwise(values))
-    return sum(a <= b for a, b in pairs) / len(pairs) if pairs else 0.0  # type: ignore[operator]
+def _share(truths: Iterable[bool]) -> float:
+    """Part of the values that are true; 0 if there are none."""
+    values = list(truths)
+    return sum(values) / len(values) if values else 0.0

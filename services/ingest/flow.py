@@ -59,8 +59,8 @@ class PageText:
     line_starts: list[int]  # character at which each line begins
 
 
-def flow(lines: Sequence[Line], style: Style) -> PageText:
-    """Put the lines of one page, in reading order, into one text."""
+def flow(lines: Sequence[Line], style: Style, *, keep_lines: bool = False) -> PageText:
+    """Put the lines of one page, in reading order, into one text; `keep_lines` never fills two into one."""
     edges = right_edges(lines)
     parts: list[str] = []
     words: list[Word] = []
@@ -71,6 +71,8 @@ def flow(lines: Sequence[Line], style: Style) -> PageText:
         join, indent = Join.nothing, 0
         if index:
             join = _join(lines, index, edges[index - 1], paragraph_start == index - 1, style)
+            if keep_lines and join is Join.space:
+                join = Join.line
             if join in (Join.paragraph, Join.line):
                 paragraph_start = index
             if line.mono and join in (Join.line, Join.paragraph):

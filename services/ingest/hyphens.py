@@ -12,6 +12,7 @@ from services.ingest.protocol import LINE_END_HYPHEN
 
 HYPHENS = "-\u2010\u2011"
 _WORD = re.compile(rf"[^\W\d_]+(?:[{HYPHENS}][^\W\d_]+)*")
+_HYPHEN = re.compile(f"[{HYPHENS}]")
 _TAIL = re.compile(r"[^\W\d_]+$")
 _HEAD = re.compile(r"[^\W\d_]+")
 
@@ -20,15 +21,20 @@ class Vocabulary:
     """The words of one document as they stand inside its lines."""
 
     def __init__(self, pages: Iterable[Sequence[Line]]) -> None:
-        self._joined: Counter[str] = Counter()
-        self._hyphenated: Counter[tuple[str, str]] = Counter()
+        joined: list[str] = []
+        hyphenated: list[tuple[str, str]] = []
         for lines in pages:
             for line in lines:
-                for word in line.words[1:-1]:  # those at the ends may be halves
-                    for match in _WORD.finditer(word.text):
-                        parts = re.split(f"[{HYPHENS}]", match.group().casefold())
-                        self._joined.update(parts)
-                        self._hyphenated.update(pairwise(parts))
+                inner = " ".join([word.text for word in line.words[1:-1]])  # those at the ends may be halves
+                for found in _WORD.findall(inner.casefold()):
+                    if _HYPHEN.search(found):
+                        parts = _HYPHEN.split(found)
+                        joined += parts
+                        hyphenated += pairwise(parts)
+                    else:
+                        joined.append(found)
+        self._joined = Counter(joined)
+        self._hyphenated = Counter(hyphenated)
 
     def keeps_hyphen(self, left: str, right: str) -> bool:
         """True if `left-right`, cut by a line end, is written with its hyphen; `left` comes without it."""

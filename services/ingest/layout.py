@@ -29,8 +29,8 @@ def assemble(info: RawInfo, raw_pages: Sequence[RawPage]) -> tuple[Page, ...]:
     pages: list[Page] = []
     kind = PageKind.body
     for raw, lines in zip(raw_pages, texts, strict=True):
-        page_text = flow(lines, style)
         kind = _kind(raw, lines, kind is PageKind.contents)
+        page_text = flow(lines, style, keep_lines=kind is PageKind.contents)
         pages.append(
             Page(
                 number=raw.number,

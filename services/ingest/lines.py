@@ -15,6 +15,7 @@ LIGATURES = str.maketrans({
     "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st",
 })  # fmt: skip
 _STRAY = re.compile("^[\u0300-\u036f]+")  # accents without a letter: some fonts set quotes with them, out of order
+_MAYBE_LEADER = re.compile(r"[.\u2026\u00b7\u2024] ?[.\u2026\u00b7\u2024]")
 _DOTS = re.compile(r"[.\u2026\u00b7\u2024]+")
 _LEADER_TAIL = re.compile(r"[.\u2026]{4,}$")
 _MIN_LEADER_DOTS = 4  # three dots are an ellipsis

@@ -212,7 +212,8 @@ class _BadGateway(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<html>bad gateway</html>")
 
-    do_GET = do_POST
+    def do_GET(self) -> None:
+        self.do_POST()
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""

@@ -18,7 +18,7 @@ Number = Annotated[int, Path(ge=1, description="1-based position of the page in 
 _HIGHLIGHTS_MAX = 200
 
 
-@router.get("/{number:int}.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+@router.get("/{number}.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 def get_page_picture(
     resources: Resources,
     document_id: str,
@@ -38,7 +38,7 @@ def get_page_picture(
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
-@router.get("/{number:int}")
+@router.get("/{number}")
 def get_page(resources: Resources, document_id: str, number: Number) -> PageOut:
     """The stored text that quotes are checked against, and a box for each word."""
     return PageOut.of(document_id, resources.catalog.page(document_id, number))
