@@ -22,7 +22,7 @@ _TITLE = re.compile(
     re.IGNORECASE,
 )
 _PAGE = re.compile(r"[A-Z]?-?\d{1,4}|[ivxlc]{1,7}")
-_PAGE_LIST = re.compile(r"[\s,]((?:[A-Z]?-?\d{1,4}|[ivxlc]{1,7})(?:[-–]\d{1,4})?[\s,]*)+$")
+_PAGE_LIST = re.compile(r".,\s*(?:[A-Z]?-?\d{1,4}(?:[-–]\d{1,4})?(?:,\s*|$))+$")
 
 
 def is_contents(lines: Sequence[Line], after_contents: bool) -> bool:
@@ -49,8 +49,7 @@ def _is_entry(line: Line) -> bool:
     text = line.text
     if line.leader:
         return bool(_PAGE.search(text.rsplit(None, 1)[-1]))
-    found = _PAGE_LIST.search(text)
-    return bool(found and found.start() > 0 and ("," in found.group() or gap_before_last(line)))
+    return bool(_PAGE_LIST.search(text) or (_PAGE.fullmatch(line.words[-1].text) and gap_before_last(line)))
 
 
 def gap_before_last(line: Line) -> bool:
