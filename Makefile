@@ -35,8 +35,8 @@ offline: weights  ## start, ingest and ask in a network namespace that has nothi
 
 bench: weights  ## the figures of this project, each measured side by side in one run
 	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/first_answer.py
-	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/gold.py --only all
 
 setup: $(READY)
 

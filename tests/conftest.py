@@ -13,7 +13,12 @@ import sqlalchemy as sa
 
 from services.core.catalog import Catalog
 
-os.environ |= {"DO_NOT_TRACK": "1", "ANONYMIZED_TELEMETRY": "False", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "ANONYMIZED_TELEMETRY": "False",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 ROOT = Path(__file__).parents[1]
 MODELS_DIR = ROOT / "data" / "models"

@@ -3,6 +3,7 @@
 Objective: choose the cuts of each stretch of text so that the sum of
 
     cut cost        SECTION < PARAGRAPH < LINE < SENTENCE < WORD < CHARACTER, by what stands at the cut
+  + crossing cost   for each section that begins inside a chunk, which then carries the path of the first only
   + size cost       ((tokens - TARGET_TOKENS) / TARGET_TOKENS) ** 2 for each chunk, doubled for those above the target
 
 is smallest, under the hard limit that what the encoder reads of a chunk (section path and text) has at most
@@ -24,6 +25,7 @@ from services.core.types import Chunk, Page, PageKind
 TokenSpans = Callable[[str], list[tuple[int, int]]]
 
 TARGET_TOKENS = 180
+CROSSING = 0.0
 PATH_SHARE = 0.25  # of the limit, at most, goes to the section path
 SECTION, PARAGRAPH, LINE, SENTENCE, WORD, CHARACTER = 0.0, 0.15, 0.4, 0.6, 3.0, 30.0
 LONG_TOKEN_CHARS = 32  # a token longer than this counts once for each so many: an unreadable run is split too
@@ -66,9 +68,7 @@ def _cut_page(page: Page, token_spans: TokenSpans, max_tokens: int) -> Iterator[
     def path_tokens(position: int) -> int:
         return paths.get(section_at(position), ((), 0))[1]
 
-    limit = max_tokens
-    spans = _best_spans(page, counter, path_tokens, limit)
-    for start, end in spans:
+    for start, end in _best_spans(page, counter, path_tokens, max_tokens):
         section = paths.get(section_at(start), ((), 0))[0]
         yield from _verified(page, start, end, section, token_spans, max_tokens)
 
@@ -112,12 +112,14 @@ def _best_spans(
     cuts = _allowed_cuts(page, counter, limit - max((path_tokens(start) for start, _ in page.sections), default=0))
     best = [0.0] + [float("inf")] * (len(cuts) - 1)
     came_from = [0] * len(cuts)
+    starts = [start for start, _ in page.sections]
     for right in range(1, len(cuts)):
         for left in range(right - 1, -1, -1):
             tokens = counter.count(cuts[left].at, cuts[right].at)
             if tokens + path_tokens(cuts[left].at) > limit and left < right - 1:
                 break
-            cost = best[left] + _size_cost(tokens) + cuts[right].cost
+            crossed = bisect_left(starts, cuts[right].at) - bisect_right(starts, cuts[left].at)
+            cost = best[left] + _size_cost(tokens) + cuts[right].cost + CROSSING * crossed
             if cost < best[right]:
                 best[right], came_from[right] = cost, left
     spans = []

@@ -141,9 +141,11 @@ def _join(lines: Sequence[Line], index: int, edge: float, above_begins: bool, st
     full = _is_full(above, below, edge)
     if step <= 0 or step > 3 * pitch:  # another column, or a picture between
         return Join.space if step <= 0 and full and below.words[0].text[0].islower() else Join.paragraph
-    if _is_heading(above, style) or _is_heading(below, style):
+    if is_heading(above, style) or is_heading(below, style):
         same = abs(above.size - below.size) < 0.2 and above.bold == below.bold and step < 1.6 * above.size
-        return Join.space if same and not below.words[0].text[0].isdigit() else Join.paragraph
+        if not same or below.words[0].text[0].isdigit():
+            return Join.paragraph
+        return Join.space if full else Join.line
     if below.mono and not (full and abs(below.left - above.left) < INDENT_EM * above.size):
         return Join.paragraph if step > CODE_STEP * pitch else Join.line
     if above.mono and below.mono:
@@ -184,7 +186,8 @@ def _is_full(above: Line, below: Line, edge: float) -> bool:
     return above.right + needed > edge - 0.5 and above.right - above.left >= MIN_FULL * (edge - above.left)
 
 
-def _is_heading(line: Line, style: Style) -> bool:
+def is_heading(line: Line, style: Style) -> bool:
+    """True if the line is set larger than body text."""
     return line.size > HEADING_SIZE * style.body_size and not line.mono
 
 

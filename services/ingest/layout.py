@@ -17,7 +17,7 @@ from services.ingest.hyphens import Vocabulary
 from services.ingest.lines import Line, body_size, clean_line, line_pitches
 from services.ingest.margins import strip_margins
 from services.ingest.raw import RawInfo, RawPage
-from services.ingest.sections import SectionMap
+from services.ingest.sections import SectionMap, outline_from_headings
 
 
 def assemble(info: RawInfo, raw_pages: Sequence[RawPage]) -> tuple[Page, ...]:
@@ -25,7 +25,8 @@ def assemble(info: RawInfo, raw_pages: Sequence[RawPage]) -> tuple[Page, ...]:
     cleaned = [[line for raw in page.lines if (line := clean_line(raw))] for page in raw_pages]
     texts = strip_margins([(page.height, lines) for page, lines in zip(raw_pages, cleaned, strict=True)])
     style = Style(line_pitches(texts), body_size(texts), Vocabulary(texts))
-    sections = SectionMap(info.outline)
+    numbered = [(raw.number, lines) for raw, lines in zip(raw_pages, texts, strict=True)]
+    sections = SectionMap(info.outline or outline_from_headings(numbered, style))
     pages: list[Page] = []
     kind = PageKind.body
     for raw, lines in zip(raw_pages, texts, strict=True):

@@ -87,7 +87,7 @@ def _mark_repeated(edges: Sequence[Sequence[_Row]]) -> None:
             seen[row.key].append((number, row))
     for places in seen.values():
         for index, (number, row) in enumerate(places):
-            others = set()
+            others: set[int] = set()
             for step in (-1, 1):
                 at = index + step
                 while 0 <= at < len(places) and abs(places[at][0] - number) <= NEAR_PAGES and len(others) < needed:

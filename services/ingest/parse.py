@@ -10,13 +10,12 @@ from `page` on (raw.py reads them). mode "page" writes one PNG. Either may inste
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pypdfium2  # noqa: F401  # starts the library
 import pypdfium2.raw as pdfium
@@ -27,14 +26,14 @@ from services.ingest.protocol import Job, Refused
 
 TAIL_BYTES = 65_536  # where a complete file says `startxref`
 
-Work = Callable[[io.BufferedWriter, bytes, Any, Job, bool], None]
+Work = Callable[[BinaryIO, bytes, Any, Job, bool], None]
 
 
 def main(argv: list[str]) -> int:
     job = Job(**json.loads(argv[1]))
     logging.disable(logging.CRITICAL)  # pypdf comments on each oddity of a file
     work = _text_work() if job.mode == "text" else _page_work()
-    out = sys.stdout.buffer
+    out: BinaryIO = sys.stdout.buffer
     lockdown.die_with_parent(job.parent_pid)
     lockdown.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_mb << 20)
     confined = lockdown.confine()
@@ -54,7 +53,7 @@ def main(argv: list[str]) -> int:
 def _text_work() -> Work:
     from services.ingest.describe import describe  # pypdf is loaded only to read
 
-    def work(out: io.BufferedWriter, data: bytes, document: Any, job: Job, confined: bool) -> None:
+    def work(out: BinaryIO, data: bytes, document: Any, job: Job, confined: bool) -> None:
         count = pdfium.FPDF_GetPageCount(document)
         _write_line(out, {"pages": count, "confined": confined, **describe(data, document, count)})
         chars = 0
@@ -67,19 +66,19 @@ def _text_work() -> Work:
 def _page_work() -> Work:
     from services.ingest.render import render_png  # Pillow is loaded only to draw
 
-    def work(out: io.BufferedWriter, data: bytes, document: Any, job: Job, confined: bool) -> None:
+    def work(out: BinaryIO, data: bytes, document: Any, job: Job, confined: bool) -> None:
         out.write(render_png(document, job))
 
     return work
 
 
-def _write_page(out: io.BufferedWriter, document: Any, number: int, max_chars: int) -> int:
+def _write_page(out: BinaryIO, document: Any, number: int, max_chars: int) -> int:
     """Write one page; returns its number of characters. Raises Refused if it cannot be read or has too many."""
     page = pdfium.FPDF_LoadPage(document, number - 1)
     text_page = pdfium.FPDFText_LoadPage(page) if page else None
     if not text_page:
         raise Refused("damaged", number)
-    chars = max(0, pdfium.FPDFText_CountChars(text_page))
+    chars = max(0, int(pdfium.FPDFText_CountChars(text_page)))
     if chars > max_chars:
         raise Refused("too_many_characters", number)
     frame = frame_of(page)
@@ -107,7 +106,7 @@ def _open(data: bytes, max_pages: int) -> Any:
     return document
 
 
-def _write_line(out: io.BufferedWriter, value: Any) -> None:
+def _write_line(out: BinaryIO, value: Any) -> None:
     out.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
     out.flush()
 

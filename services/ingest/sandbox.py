@@ -82,6 +82,7 @@ class PdfReader:
 
     def __init__(self, child: _Child, limits: ParseLimits, first_page: int) -> None:
         self._child, self._limits, self._next = child, limits, first_page
+        self.pid = child.pid
         self.info: RawInfo = info_from_json(child.line())
 
     def pages(self) -> Iterator[RawPage]:
@@ -178,6 +179,7 @@ class _Child:
     def __init__(self, process: subprocess.Popen[bytes], limits: ParseLimits) -> None:
         assert process.stdout is not None and process.stderr is not None
         self._process, self._limits = process, limits
+        self.pid = process.pid
         self._out, self._err = process.stdout.fileno(), process.stderr.fileno()
         self._buffer = bytearray()
         self._searched = 0  # no line end before this position of the buffer

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from services.ingest.flow import PageText
+from services.ingest.flow import PageText, Style, is_heading
 from services.ingest.lines import Line
 from services.ingest.raw import OutlineEntry
 
@@ -14,6 +14,9 @@ Path = tuple[str, ...]
 Sections = tuple[tuple[int, Path], ...]
 
 TITLE_LINES = 3  # a title may run over so many lines
+MAX_TITLE_WORDS = 16
+MAX_HEADING_LEVELS = 4
+MAX_HEADING_SHARE = 0.25  # of all lines
 ABOVE_PT = 4.0  # a destination stands a little above its heading, or on it
 _NUMBER = re.compile(
     r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[0-9ivxlc]+|[a-z])(?:\.[0-9]+)*[.:]?\s+", re.IGNORECASE
@@ -48,6 +51,39 @@ class SectionMap:
 
     def _titles(self) -> Path:
         return tuple(title for _, title in self._path)
+
+
+def outline_from_headings(pages: Sequence[tuple[int, Sequence[Line]]], style: Style) -> tuple[OutlineEntry, ...]:
+    """An outline for a file that brings none: its lines in large type, the largest outermost; pages by number.
+
+    Empty if large type is too common to mean headings, as on slides.
+    """
+    found: list[tuple[int, Line]] = []
+    for number, lines in pages:
+        found.extend((number, line) for line in lines if is_heading(line, style) and _is_title(line))
+    if not found or len(found) > MAX_HEADING_SHARE * sum(len(lines) for _, lines in pages):
+        return ()
+    sizes = sorted({round(line.size) for _, line in found}, reverse=True)[:MAX_HEADING_LEVELS]
+    entries: list[OutlineEntry] = []
+    above: tuple[int, Line] | None = None
+    for number, line in found:
+        if round(line.size) not in sizes:
+            continue
+        runs_on = above is not None and above[0] == number and _runs_on(above[1], line)
+        if runs_on and not line.text[0].isdigit():
+            entries[-1] = entries[-1]._replace(title=f"{entries[-1].title} {line.text}")
+        else:
+            entries.append(OutlineEntry(sizes.index(round(line.size)), line.text, number, line.top))
+        above = (number, line)
+    return tuple(entries)
+
+
+def _is_title(line: Line) -> bool:
+    return sum(char.isalpha() for char in line.text) > 2 and len(line.words) <= MAX_TITLE_WORDS
+
+
+def _runs_on(above: Line, below: Line) -> bool:
+    return abs(above.size - below.size) < 0.2 and 0 < below.base - above.base < 1.6 * above.size
 
 
 def _line_of(entry: OutlineEntry, lines: Sequence[Line], first: int) -> int:
