@@ -6,7 +6,6 @@ READY := .venv/.ready
 
 export DO_NOT_TRACK := 1
 export ANONYMIZED_TELEMETRY := False
-export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help

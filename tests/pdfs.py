@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from pypdf import PdfWriter
+from pypdf.constants import PageLabelStyle
 from pypdf.generic import ArrayObject, DecodedStreamObject, NameObject, RectangleObject
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen import canvas
@@ -78,8 +79,8 @@ def encrypted_pdf(user_password: str) -> bytes:
 def labelled_pdf() -> bytes:
     """Three pages with the labels i, ii and 1."""
     writer = PdfWriter(clone_from=io.BytesIO(text_pdf([["One."], ["Two."], ["Three."]])))
-    writer.set_page_label(0, 1, style="/r")
-    writer.set_page_label(2, 2, style="/D")
+    writer.set_page_label(0, 1, style=PageLabelStyle.LOWERCASE_ROMAN)
+    writer.set_page_label(2, 2, style=PageLabelStyle.DECIMAL)
     return _written(writer)
 
 

@@ -171,7 +171,7 @@ class _Run:
                     stopping_criteria=self._criteria,
                 )
             self._new_tokens = output[0, self._inputs["input_ids"].shape[1] :]
-        except BaseException as error:  # handed to the reader, who raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, who raises it
             self._error = error
         finally:
             self._streamer.text_queue.put(self._streamer.stop_signal)

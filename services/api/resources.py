@@ -111,7 +111,7 @@ def _keep(view: IndexView, every_s: float, ended: threading.Event) -> None:
         try:
             view.catch_up()
             view.save_if_changed()
-        except Exception:  # the thread must outlive a database or disk that is away for a while
+        except Exception:  # noqa: BLE001 - the thread must outlive a database or disk that is away for a while
             _log.exception("view not kept")
 
 

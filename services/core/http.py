@@ -30,8 +30,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.core.errors import CapstoneError, ClientClosedRequest, Unavailable
-from services.core.telemetry import Telemetry
+from services.core.errors import CapstoneError, ClientClosedRequest, TooLarge, Unavailable
+from services.core.telemetry import Telemetry, silence_libraries
 
 JSON_BODY_MAX_BYTES = 1024 * 1024
 HEARTBEAT_S = 15.0
@@ -61,6 +61,7 @@ class Room:
 
 def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON_BODY_MAX_BYTES) -> FastAPI:
     """An application serving `rooms`, with /livez, /readyz, /metrics and /docs."""
+    silence_libraries()
     telemetry = Telemetry()
 
     @asynccontextmanager
@@ -75,7 +76,6 @@ def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON
             yield
 
     app = FastAPIOffline(title=title, version="1", lifespan=lifespan, max_body_size=max_body_bytes, redoc_url=None)
-    app.add_middleware(RequestScope, telemetry=telemetry)
     app.add_exception_handler(CapstoneError, _on_capstone_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -84,6 +84,8 @@ def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON
         for router in room.routers:
             app.include_router(router, tags=[room.name])
     app.include_router(_probes([room.name for room in rooms], telemetry), tags=["probes"])
+    # Around everything, the framework's own limit on bodies included, which `add_middleware` would stay inside of.
+    app.middleware_stack = RequestScope(app.build_middleware_stack(), telemetry)
     return app
 
 
@@ -108,7 +110,7 @@ def _probes(names: Sequence[str], telemetry: Telemetry) -> APIRouter:
 
 
 class RequestScope:
-    """Pure ASGI middleware: gives each request an id, counts and times it. Never touches the body."""
+    """Pure ASGI middleware: gives each request an id, counts and times it. Never touches the request's body."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
@@ -120,13 +122,21 @@ class RequestScope:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status, replaced = time.perf_counter(), 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, replaced
+            if replaced and message["type"] == "http.response.body":
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                headers = message.setdefault("headers", [])
+                if _is_plain_413(status, headers):
+                    # Starlette's limit on bodies overrules our handlers with a plain text of its own.
+                    await _too_large(Request(scope))(scope, receive, send_with_id)
+                    replaced = True
+                    return
+                headers.append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:
@@ -145,7 +155,8 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            if 0 < len(text) <= _REQUEST_ID_MAX_CHARS and all(c.isalnum() or c in "-_." for c in text):
+            sane = text.isascii() and all(c.isalnum() or c in "-_." for c in text)
+            if sane and 0 < len(text) <= _REQUEST_ID_MAX_CHARS:
                 return str(text)
     return uuid4().hex
 
@@ -163,6 +174,14 @@ def problem(request: Request, status: int, code: str, title: str, detail: str, *
     body = {"type": f"urn:capstone:error:{code}", "title": title, "status": status, "code": code, "detail": detail}
     body |= {"request_id": getattr(request.state, "request_id", None), **members}
     return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def _is_plain_413(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return status == 413 and dict(headers).get(b"content-type") != b"application/problem+json"
+
+
+def _too_large(request: Request) -> JSONResponse:
+    return problem(request, TooLarge.status, TooLarge.code, TooLarge.title, "The body of the request is too large.")
 
 
 def problem_body(error: CapstoneError) -> dict[str, Any]:
@@ -264,7 +283,7 @@ async def _events(work: Callable[[threading.Event], Iterator[Event]]) -> AsyncIt
                     return
         except CapstoneError as error:
             put(Event("error", problem_body(error)).encode())
-        except Exception:  # the boundary of the thread: the stream must end, and the log must tell
+        except Exception:  # noqa: BLE001 - the boundary of the thread: the stream must end, and the log must tell
             _log.exception("unhandled error in a stream")
             put(Event("error", problem_body(CapstoneError("Something went wrong on our side."))).encode())
         finally:

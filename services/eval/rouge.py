@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rouge_score import rouge_scorer
 
-VARIANTS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+Variant = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
+VARIANTS: tuple[Variant, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Rouge:
 
 
 def score_pairs(
-    pairs: Sequence[tuple[str, Sequence[str]]], variants: Sequence[str] = VARIANTS, *, stemmer: bool = False
+    pairs: Sequence[tuple[str, Sequence[str]]], variants: Sequence[Variant] = VARIANTS, *, stemmer: bool = False
 ) -> list[dict[str, Rouge]]:
     """For each `(prediction, references)` the scores by variant; of several references the best F1 counts."""
     scorer = rouge_scorer.RougeScorer(list(variants), use_stemmer=stemmer)

@@ -25,7 +25,7 @@ from services.core.types import Chunk, Page, PageKind
 TokenSpans = Callable[[str], list[tuple[int, int]]]
 
 TARGET_TOKENS = 180
-CROSSING = 0.0
+CROSSING = 0.3
 PATH_SHARE = 0.25  # of the limit, at most, goes to the section path
 SECTION, PARAGRAPH, LINE, SENTENCE, WORD, CHARACTER = 0.0, 0.15, 0.4, 0.6, 3.0, 30.0
 LONG_TOKEN_CHARS = 32  # a token longer than this counts once for each so many: an unreadable run is split too

@@ -15,12 +15,13 @@ MIN_ENTRIES = 4
 MIN_SHARE = 0.6  # of the words on the page that must belong to entries
 MIN_UNTITLED = 10  # entries of an index page that says nowhere that it is one
 MIN_UNTITLED_ORDERED = 0.9
-MIN_ORDERED = 0.75  # of neighbouring entries whose page numbers (contents) or first letters (index) do not go back
+MIN_ORDERED = 0.75  # of neighbouring entries whose page numbers (contents) or terms (index) do not go back
 
 _TITLE = re.compile(
     r"(table of |short |brief |detailed |list of )?(contents|figures|tables|index|.{0,40} index|index of .{1,40})",
     re.IGNORECASE,
 )
+_MARKS = re.compile(r"[\W_]+")
 _PAGE = re.compile(r"[A-Z]?-?\d{1,4}|[ivxlc]{1,7}")
 _PAGE_LIST = re.compile(r".,\s*(?:[A-Z]?-?\d{1,4}(?:[-–]\d{1,4})?(?:,\s*|$))+$")
 
@@ -40,8 +41,8 @@ def is_contents(lines: Sequence[Line], after_contents: bool) -> bool:
     titled = any(_TITLE.fullmatch(line.text.strip()) for line in lines[:3])
     led = sum(line.leader for line in entries) * 2 >= len(entries)
     if titled or led or after_contents:
-        return _numbers_ascend(entries) >= MIN_ORDERED or _letters_ascend(entries) >= MIN_ORDERED
-    return len(entries) >= MIN_UNTITLED and _letters_ascend(entries) >= MIN_UNTITLED_ORDERED
+        return _numbers_ascend(entries) >= MIN_ORDERED or _terms_ascend(entries, letters=1) >= MIN_ORDERED
+    return len(entries) >= MIN_UNTITLED and _terms_ascend(entries, letters=20) >= MIN_UNTITLED_ORDERED
 
 
 def _is_entry(line: Line) -> bool:
@@ -77,9 +78,9 @@ def _numbers_ascend(entries: Sequence[Line]) -> float:
     return _share(a <= b for a, b in pairwise(numbers))
 
 
-def _letters_ascend(entries: Sequence[Line]) -> float:
-    letters = [re.sub(r"\W+", "", line.text).casefold()[:1] for line in entries]
-    return _share(a <= b for a, b in pairwise(letters))
+def _terms_ascend(entries: Sequence[Line], *, letters: int) -> float:
+    terms = [_MARKS.sub("", line.text).casefold()[:letters] for line in entries]
+    return _share(a <= b for a, b in pairwise(terms))
 
 
 def _share(truths: Iterable[bool]) -> float:

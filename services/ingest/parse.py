@@ -1,7 +1,7 @@
 """The parser child: one PDF on stdin, facts about it on stdout. Run by `sandbox.py` and by nothing else.
 
 The only argument is a `protocol.Job` as JSON. In order: import all that will be needed, limit and confine this
-process (lockdown.py), and only then read the file. Imports nothing of the service but its own few modules.
+process (lockdown.py), and only then read the file. Imports only what it needs: it must start fast.
 
 mode "text" writes one JSON value a line: an info object, then `[number, width, height, drawn, lines]` for each page
 from `page` on (raw.py reads them). mode "page" writes one PNG. Either may instead end with `{"error": code,
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import pypdfium2  # noqa: F401  # starts the library
 import pypdfium2.raw as pdfium
 
+from services.core.process import die_with_parent
 from services.ingest import lockdown
 from services.ingest.extract import frame_of, is_drawn, page_lines
 from services.ingest.protocol import Job, Refused
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     logging.disable(logging.CRITICAL)  # pypdf comments on each oddity of a file
     work = _text_work() if job.mode == "text" else _page_work()
     out: BinaryIO = sys.stdout.buffer
-    lockdown.die_with_parent(job.parent_pid)
+    die_with_parent(job.parent_pid)
     lockdown.limit_resources(cpu_s=job.cpu_s, memory_bytes=job.memory_mb << 20)
     confined = lockdown.confine()
     try:

@@ -6,7 +6,6 @@ import ctypes
 import io
 from typing import Any
 
-import PIL.PngImagePlugin  # noqa: F401  # Pillow loads its writers when first used, which a confined process cannot
 import pypdfium2.raw as pdfium
 from PIL import Image, ImageChops, ImageDraw
 
@@ -14,6 +13,8 @@ from services.ingest.protocol import Job, Refused
 
 HIGHLIGHT = (255, 231, 92)  # multiplied into the page, so that the text under it stays black
 MARGIN_PT = 1.0
+
+Image.preinit()  # Pillow loads its writers when first used, which the confined process no longer can
 
 
 def render_png(document: Any, job: Job) -> bytes:

@@ -76,7 +76,7 @@ class DocumentOut(BaseModel):
             id=document.id,
             name=document.name,
             sha256=document.sha256,
-            status=document.status,  # type: ignore[arg-type]
+            status=document.status,
             job=JobRef(id=document.job_id, status=JobStatus(job_status), url=f"/v1/jobs/{document.job_id}"),
             collection=document.collection,
             bytes=document.bytes,

@@ -24,7 +24,7 @@ from services.core.errors import CapstoneError, DocumentProblem
 from services.core.jobs import Job, JobCancelled, LeaseLost
 from services.core.process import die_with_parent
 from services.core.settings import Settings, load_settings
-from services.core.telemetry import configure_logging
+from services.core.telemetry import configure_logging, silence_libraries
 from services.core.types import JobStatus
 from services.ingest.files import FileStore
 from services.ingest.lease import Lease, WorkerStopping
@@ -84,7 +84,7 @@ class Worker:
                 _log.warning("lease lost", extra={"fields": fields})
             except WorkerStopping:
                 jobs.give_back(job.id, self._owner)
-            except Exception as error:  # the boundary of a job: a bug or a full disk must not stop the others
+            except Exception as error:  # noqa: BLE001 - a bug or a full disk in one job must not stop the others
                 _log.exception("job broke off", extra={"fields": fields})
                 self._retry_or_fail(job, error)
 
@@ -118,6 +118,7 @@ def _sole_worker(lock: Path, stopping: threading.Event) -> Iterator[None]:
 def main(settings: Settings | None = None) -> None:
     settings = settings or load_settings()
     configure_logging(settings.log_level)
+    silence_libraries()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.core.http import JSON_BODY_MAX_BYTES
-from services.eval.rouge import VARIANTS, score_pairs
+from services.eval.rouge import VARIANTS, Variant, score_pairs
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 
@@ -37,7 +37,7 @@ class RougeIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pairs: Annotated[list[PairIn], Field(min_length=1, max_length=1_000)]
-    variants: Annotated[list[Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]], Field(min_length=1)] = list(VARIANTS)
+    variants: Annotated[list[Variant], Field(min_length=1)] = list(VARIANTS)
     stemmer: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -46,7 +47,9 @@ def get_page(resources: Resources, document_id: str, number: Number) -> PageOut:
 
 def _box(text: str) -> Box:
     try:
-        left, top, right, bottom = (float(part) for part in text.split(","))
-    except ValueError:
+        box = Box(*(float(part) for part in text.split(",")))
+    except (TypeError, ValueError):
         raise InvalidRequest(f"highlight: {text!r} is not four numbers left,top,right,bottom in points.") from None
-    return Box(left, top, right, bottom)
+    if not all(math.isfinite(side) for side in box) or box.left > box.right or box.top > box.bottom:
+        raise InvalidRequest(f"highlight: {text!r} is not a box: left <= right and top <= bottom must hold.")
+    return box

@@ -1,0 +1,110 @@
+"""When to kill what: the loop itself, without any judgement of the outcome."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from machine import Expected, Observer, Platform, Process, still_alive, wait_for
+from traffic import Client, Ledger, Pdf
+from verify import Ingested, Report
+
+TARGETS = {"worker": 5, "group": 4, "server": 1}  # what is killed, and how often
+AIMS = {"anywhere": 8, "start": 2, "parse": 2, "load": 1, "encode": 3, "publish": 4, "upload": 1, "acknowledge": 2,
+        "delete": 2}  # fmt: skip
+PHASES = ("start", "idle", "parse", "load", "encode", "publish")
+SPREAD_S = {"parse": 1.5, "load": 2.0, "encode": 3.0, "upload": 0.4, "acknowledge": 0.05, "delete": 0.02}
+PUBLISH_S_PER_CHUNK = 0.0005  # a bit more than a publish takes
+DIE_WITHIN_S = 5.0  # the children of what was killed
+COME_BACK_WITHIN_S = 20.0  # a worker that was killed alone
+HUNGRY_AFTER = 3  # kills in a row without progress before one waits for some
+
+
+class KillLoop:
+    def __init__(self, platform: Platform, pdfs: list[Pdf], clean: dict[str, Ingested], seed: int) -> None:
+        self.platform = platform
+        self.report = Report()
+        self.kills: Counter[tuple[str, str]] = Counter()  # by target and phase
+        self.requests_hit: Counter[str] = Counter()
+        self._random = random.Random(seed)
+        self._client = Client(platform.url, pdfs, seed + 1)
+        expected = {sha256: Expected(len(run.pages), len(run.chunks)) for sha256, run in clean.items()}
+        self._observer = Observer(platform, expected)
+        self._fruitless = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._client.ledger
+
+    def run(self, kills: int, budget_s: float, tell: Callable[[str], None]) -> None:
+        """Kill `kills` times within about `budget_s` seconds, and end with the platform up and the client done."""
+        self.platform.start()
+        self.platform.wait_ready()
+        self._client.start()
+        deadline = time.monotonic() + budget_s
+        for number in range(kills):
+            share_s = max(0.0, deadline - time.monotonic()) / (kills - number)
+            if number == kills * 3 // 4:
+                self._client.large_left.clear()  # what is still to come should end soon after the last kill
+            self._kill_once(share_s)
+            tell(f"{len(self.ledger.documents)} documents acknowledged")
+        self.platform.wait_ready()
+        self._client.end()
+        self.report.check("every answer was a right one", self.ledger.wrong)
+
+    def _kill_once(self, share_s: float) -> None:
+        target = self._random.choices(list(TARGETS), list(TARGETS.values()))[0]
+        aim = self._random.choices(list(AIMS), list(AIMS.values()))[0]
+        if self._fruitless >= HUNGRY_AFTER:
+            aim = self._random.choice(["encode", "publish"])
+        if aim in ("upload", "acknowledge", "delete") and target == "worker":
+            target = "group"  # a request is hit only with the server that answers it
+        phase = self._wait(aim, share_s)
+        doing = self._client.doing
+        self._observer.close()
+        doomed = self.platform.kill(target)
+        if target != "worker":
+            self.platform.start()
+            self._client_must_live()
+        self.kills[target, phase] += 1
+        if doing:
+            self.requests_hit[doing] += 1
+        self._fruitless = 0 if phase in ("encode", "publish", "idle") else self._fruitless + 1
+        self._after(target, doomed)
+
+    def _wait(self, aim: str, share_s: float) -> str:
+        """Until the moment to kill; returns the phase of it."""
+        if aim == "anywhere":
+            time.sleep(self._random.uniform(0.0, 2.0 * share_s))
+        elif aim == "start":
+            time.sleep(self._random.uniform(0.0, 4.0))
+        else:
+            patience = (4.0 if self._fruitless >= HUNGRY_AFTER else 2.0) * share_s
+            seen = ("", 0)
+
+            def reached() -> bool:
+                nonlocal seen
+                if aim in ("upload", "acknowledge", "delete"):
+                    return self._client.doing == aim
+                seen = self._observer.phase()
+                return seen[0] == aim
+
+            wait_for(reached, patience, every_s=0.004)
+            spread_s = SPREAD_S.get(aim, seen[1] * PUBLISH_S_PER_CHUNK)
+            time.sleep(self._random.uniform(0.0, min(spread_s, share_s)))
+        return self._observer.phase()[0]
+
+    def _after(self, target: str, doomed: list[Process]) -> None:
+        """What was killed takes its children along, and a worker comes back."""
+        wait_for(lambda: not still_alive(doomed), DIE_WITHIN_S)
+        self.report.check("children die with their parents", still_alive(doomed))
+        wait_for(lambda: not self.platform.orphans(), DIE_WITHIN_S)
+        self.report.check("no orphan is left", self.platform.orphans())
+        back = target != "worker" or wait_for(lambda: self.platform.worker() is not None, COME_BACK_WITHIN_S)
+        self.report.check("a killed worker comes back by itself", [] if back else ["it did not"])
+
+    def _client_must_live(self) -> None:
+        if self._client.error is not None:
+            raise self._client.error
