@@ -46,6 +46,6 @@ BAD: Mapping[str, Callable[[], bytes]] = {
     "no_text": lambda: pdfs.picture_pdf(with_text_page=False),
     "too_many_pages": lambda: pdfs.text_pdf([["x"]] * (MANY_PAGES + 1)),
     "too_many_characters": _too_much_text,
-    "parse_timeout": lambda: pdfs.bomb_pdf(b"BT 0 0 m 9 9 l S ET " * 40_000, 200),
+    "parse_timeout": lambda: pdfs.bomb_pdf(b"0 0 m 9 9 l n\n" * 50_000, 200),
     "parse_memory": lambda: pdfs.bomb_pdf(b" " * (1 << 20), 2_500),
 }

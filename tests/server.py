@@ -68,11 +68,11 @@ def start(env: Mapping[str, str], data_dir: Path) -> Server:
     return launch([CAPSTONE, "up", "--port", str(port)], env, data_dir, port)
 
 
-def start_service(factory: str, env: Mapping[str, str], data_dir: Path) -> Server:
+def start_service(factory: str, env: Mapping[str, str], data_dir: Path, *options: str) -> Server:
     """One service by itself: `factory` is what `uvicorn --factory` takes, such as services.api.app:create_app."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--log-level", "warning"]
-    return launch(command, env, data_dir, port)
+    return launch([*command, *options], env, data_dir, port)
 
 
 def start_worker(env: Mapping[str, str], data_dir: Path) -> Server:

@@ -225,7 +225,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class ScriptedGenerator:
-    """No weights: answers with the first sentence after the first `[1]` of the prompt, or repeats the question.
+    """No weights: answers with the first sentence of the last paragraph but one of the prompt, where evidence stands.
 
     Deterministic and fast, so that everything around a generator can run without one.
     """
@@ -235,8 +235,7 @@ class ScriptedGenerator:
 
     def stream(self, messages: Sequence[Message], decoding: Decoding, stop: threading.Event) -> Iterator[str | Finish]:
         prompt = messages[-1].content
-        _, found, passage = prompt.partition("[1]")
-        words = (passage if found else prompt).split()
+        words = prompt.split("\n\n")[-2:][0].split()
         end = next((i for i, word in enumerate(words, 1) if word.endswith((".", "?", "!"))), len(words))
         said, cutter = 0, StopCutter(decoding.stop)
         for word in words[: min(end, decoding.max_tokens)]:

@@ -87,7 +87,7 @@ class DecodingIn(Strict):
 class AnswerIn(DecodingIn):
     question: Query
     collection: CollectionName = "default"
-    k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 4
+    k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 3
 
 
 class CitationOut(BaseModel):

@@ -11,7 +11,7 @@ from services.cli.client import Client, ClientError
 from services.cli.commands import ask_and_show, ingest_with_progress
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fhs-3.0.pdf"
-QUESTION = "Where do host-specific configuration files belong?"
+QUESTION = "What is /var/tmp for?"
 _START_WITHIN_S = 120.0
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +21,7 @@ from services.core.settings import Settings
 from services.eval import app as evaluation
 from services.ingest import app as ingest
 
+_LOOK_EVERY_S = 0.2
 _RESTART_AFTER_S = 1.0
 _STOP_WITHIN_S = 10.0
 _log = logging.getLogger("capstone.up")
@@ -31,7 +34,8 @@ def one_machine_app(settings: Settings) -> FastAPI:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. Blocks."""
+    """Serve until interrupted or terminated. Blocks."""
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the worker is to end as well
     with _worker():
         uvicorn.run(
             one_machine_app(settings),
@@ -43,35 +47,50 @@ def serve(settings: Settings) -> None:
         )
 
 
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 @contextmanager
 def _worker() -> Iterator[None]:
     """Keep one worker process alive. It reads the same environment, and dies with this process."""
     ended = threading.Event()
-    process = _start_worker()
-
-    def watch() -> None:
-        nonlocal process
-        while not ended.is_set():
-            try:
-                process.wait(timeout=_RESTART_AFTER_S)
-            except subprocess.TimeoutExpired:
-                continue
-            if not ended.wait(_RESTART_AFTER_S):
-                _log.warning("the ingest worker ended and is started again")
-                process = _start_worker()
-
-    watcher = threading.Thread(target=watch, name="worker-watch", daemon=True)
-    watcher.start()
+    keeper = threading.Thread(target=_keep_worker, args=(ended,), name="worker-keeper", daemon=True)
+    keeper.start()
     try:
         yield
     finally:
         ended.set()
-        watcher.join()
-        process.terminate()
+        keeper.join()
+
+
+def _keep_worker(ended: threading.Event) -> None:
+    """Run a worker, and another when it ends, until `ended` is set; then stop it.
+
+    All in one thread: the kernel kills a worker when the thread that started it ends.
+    """
+    while not ended.is_set():
         try:
-            process.wait(timeout=_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            process = _start_worker()
+        except OSError:  # no memory or no process to be had at the moment
+            _log.exception("the ingest worker cannot be started; trying again")
+        else:
+            while process.poll() is None and not ended.wait(_LOOK_EVERY_S):
+                pass
+            if ended.is_set():
+                _stop_worker(process)
+                return
+            _log.warning("the ingest worker ended and is started again", extra={"fields": {"exit": process.returncode}})
+        ended.wait(_RESTART_AFTER_S)
+
+
+def _stop_worker(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _start_worker() -> subprocess.Popen[bytes]:

@@ -143,7 +143,8 @@ class RequestScope:
             await self._app(scope, receive, send_with_id)
         finally:
             route = _route_template(scope)
-            labels = (scope["method"] if route else "other", route or "unmatched", str(status))
+            known = route is not None and status != 405  # the method is one that the route takes, not any word
+            labels = (scope["method"] if known else "other", route or "unmatched", str(status))
             seconds = time.perf_counter() - started
             self._telemetry.http_requests.labels(*labels).inc()
             self._telemetry.http_seconds.labels(*labels).observe(seconds)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -62,9 +63,10 @@ class FileStore:
         """Remove what crashes left: old files without a document. Returns how many."""
         removed = 0
         for path in self._folder.iterdir():
-            if path.stem not in known_ids and path.stat().st_mtime < time.time() - _ORPHAN_AGE_S:
-                path.unlink(missing_ok=True)
-                removed += 1
+            with suppress(FileNotFoundError):  # renamed or deleted by somebody else a moment ago
+                if path.stem not in known_ids and path.stat().st_mtime < time.time() - _ORPHAN_AGE_S:
+                    path.unlink()
+                    removed += 1
         return removed
 
     def _sync_folder(self) -> None:

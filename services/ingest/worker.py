@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from services.core.catalog import Catalog
@@ -31,6 +32,7 @@ from services.ingest.lease import Lease, WorkerStopping
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.resources import parse_limits
 
+_SWEEP_EVERY_S = 3600.0
 _log = logging.getLogger("capstone.ingest")
 
 
@@ -47,15 +49,19 @@ class Worker:
     def run(self) -> None:
         """Work until `stopping` is set. Blocks."""
         if self._catalog.database.is_sqlite:
-            with _sole_worker(self._settings.data_dir / "worker.lock", self._stopping):
-                self._catalog.jobs.release_all()
-                self._loop()
+            with _sole_worker(self._settings.data_dir / "worker.lock", self._stopping) as alone:
+                if alone:
+                    self._catalog.jobs.release_all()
+                    self._loop()
         else:
             self._loop()
 
     def _loop(self) -> None:
-        self._files.sweep(self._catalog.known_document_ids())
+        sweep_at = 0.0
         while not self._stopping.is_set():
+            if time.monotonic() >= sweep_at:
+                self._files.sweep(self._catalog.known_document_ids())
+                sweep_at = time.monotonic() + _SWEEP_EVERY_S
             job = self._catalog.jobs.claim(self._owner, self._settings.lease_s)
             if job is None:
                 self._stopping.wait(self._settings.job_poll_s)
@@ -83,7 +89,8 @@ class Worker:
             except LeaseLost:
                 _log.warning("lease lost", extra={"fields": fields})
             except WorkerStopping:
-                jobs.give_back(job.id, self._owner)
+                with suppress(LeaseLost):
+                    jobs.give_back(job.id, self._owner)
             except Exception as error:  # noqa: BLE001 - a bug or a full disk in one job must not stop the others
                 _log.exception("job broke off", extra={"fields": fields})
                 self._retry_or_fail(job, error)
@@ -102,17 +109,21 @@ class Worker:
 
 
 @contextmanager
-def _sole_worker(lock: Path, stopping: threading.Event) -> Iterator[None]:
-    """Hold an exclusive lock that the kernel frees when this process dies, however it dies."""
+def _sole_worker(lock: Path, stopping: threading.Event) -> Iterator[bool]:
+    """Hold an exclusive lock that the kernel frees when this process dies, however it dies.
+
+    Yields False, without the lock, if `stopping` is set before its holder lets go of it.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
-        while not stopping.is_set():
+        held = False
+        while not held and not stopping.is_set():
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                held = True
             except BlockingIOError:
                 stopping.wait(0.2)
-        yield
+        yield held
 
 
 def main(settings: Settings | None = None) -> None:

@@ -82,7 +82,7 @@ def judge(loop: KillLoop, pdfs: list[Pdf], clean: dict[str, Ingested], console: 
     family = platform.family()
     status = platform.stop()
     wait_for(lambda: not still_alive(family), DIE_WITHIN_S)
-    report.check("an orderly end leaves no process", [f"exit {status}"] if status else still_alive(family))
+    report.check("an orderly end leaves no process", [f"exit {status}"] if status != 0 else still_alive(family))
     again = Report()
     check_catalog(again, platform.catalog, loop.ledger, clean)
     report.check("the same after one more start", [f for found in again.findings.values() for f in found])

@@ -94,11 +94,10 @@ class Throttled(io.BytesIO):
         return part
 
 
-class Client(threading.Thread):
+class Client:
     """Uploads, deletes, repeats and searches at random until told to stop. Each request is repeated until answered."""
 
     def __init__(self, url: str, pdfs: list[Pdf], seed: int) -> None:
-        super().__init__(name="client", daemon=True)
         self.ledger = Ledger()
         self.doing = ""  # upload, acknowledge, delete or nothing: what a kill would hit now
         self.large_left = [pdf for pdf in pdfs if pdf.large]
@@ -107,17 +106,21 @@ class Client(threading.Thread):
         self._pdfs = {pdf.sha256: pdf for pdf in pdfs}
         self._random = random.Random(seed)
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
         self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(60.0, connect=2.0), trust_env=False)
 
+    def start(self) -> None:
+        self._thread.start()
+
     def end(self) -> None:
-        """Answer what is open, then end. Raises what broke the thread, if anything did."""
+        """Have the open request answered, then end. Raises what broke the thread, if anything did."""
         self._ended.set()
-        self.join()
+        self._thread.join()
         self._http.close()
         if self.error is not None:
             raise self.error
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             while not self._ended.is_set():
                 self._act()

@@ -21,6 +21,13 @@ SCORE_TOLERANCE = 2e-3  # a query is encoded alone here and there, so bfloat16 m
 K = 10
 ORPHAN_AGE_S = 7200.0  # older than the sweep of the worker forgives
 FORGIVEN = "worker_crashed"  # the reason of a document that we killed the worker over, again and again
+DOCUMENT_CHECKS = (
+    "no deleted document is in the catalog",
+    "no acknowledged document is missing",
+    "each is ready, or failed with a reason",
+    "each is as a clean run leaves it",
+    "each fails only as a clean run does",
+)
 
 
 @dataclass
@@ -132,6 +139,8 @@ def check_documents(
     report: Report, ledger: Ledger, now: dict[str, Ingested], hashes: dict[str, str], clean: dict[str, Ingested]
 ) -> None:
     """The ledger against the rows, and each document against a clean run of the same bytes."""
+    for name in DOCUMENT_CHECKS:
+        report.check(name)
     for document in ledger.documents.values():
         row = now.get(document.id)
         if document.deleted:
@@ -146,10 +155,6 @@ def check_documents(
             report.check("each is as a clean run leaves it", [f"{document_id}: {d}" for d in row.differences(expected)])
         elif row.error_code not in (expected.error_code, FORGIVEN):
             report.check("each fails only as a clean run does", [f"{document_id}: {row.status} {row.error_code}"])
-    names = ("no deleted document is in the catalog", "no acknowledged document is missing")
-    names += ("each is ready, or failed with a reason", "each is as a clean run leaves it")
-    for name in (*names, "each fails only as a clean run does"):
-        report.check(name)
 
 
 def check_http(report: Report, url: str, catalog: Path, ledger: Ledger, pdfs: Sequence[Pdf]) -> None:

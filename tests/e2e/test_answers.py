@@ -172,22 +172,25 @@ def test_an_unknown_answer_is_not_found(quick: httpx.Client) -> None:
 
 @pytest.mark.usefixtures("manual")
 def test_the_caller_chooses_the_decoding(real: httpx.Client) -> None:
-    greedy = ask(real)
-    assert ask(real)["answer"] == greedy["answer"]
-    assert ask(real, num_beams=2)["answer"]
+    def asked(**more: Any) -> dict[str, Any]:
+        return ask(real, **{"k": 1, "max_tokens": 16} | more)
+
+    greedy = asked()
+    assert asked()["answer"] == greedy["answer"]
+    assert asked(num_beams=2)["answer"]
 
     warm = {"temperature": 1.5, "seed": 7}
-    sampled = ask(real, **warm)
-    assert ask(real, **warm)["answer"] == sampled["answer"] != greedy["answer"]
+    sampled = asked(**warm)
+    assert asked(**warm)["answer"] == sampled["answer"] != greedy["answer"]
     assert sampled["lineage"]["decoding"]["seed"] == 7
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}):  # one token is left to choose from, whatever the seed
-        first, second = (ask(real, temperature=1.5, seed=seed, **narrow)["answer"] for seed in (1, 2))
+        first, second = (asked(temperature=1.5, seed=seed, **narrow)["answer"] for seed in (1, 2))
         assert first == second
 
-    short = ask(real, max_tokens=3)
+    short = asked(max_tokens=3)
     assert (short["usage"]["completion_tokens"], short["finish_reason"]) == (3, "length")
     word = greedy["answer"].split()[3]
-    stopped = ask(real, stop=[word])
+    stopped = asked(stop=[word])
     assert word not in stopped["answer"]
     assert greedy["answer"].startswith(stopped["answer"])
     assert stopped["finish_reason"] == "stop"

@@ -40,7 +40,7 @@ def test_cutting_pieces_equals_cutting_the_whole(pieces: list[str], stops: list[
 
 
 def test_the_scripted_generator_counts_and_stops() -> None:
-    messages = [Message("user", "[1] One two three. Four five.\n\nQuestion: x")]
+    messages = [Message("user", "One two three. Four five.\n\nWhat is x?")]
     out = list(ScriptedGenerator().stream(messages, Decoding(), threading.Event()))
     assert out == ["One", " two", " three.", Finish("stop", 8, 3)]
     *_, finish = ScriptedGenerator().stream(messages, Decoding(max_tokens=2), threading.Event())

@@ -1,0 +1,160 @@
+"""The `capstone` command as a person at a terminal uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.calls import EXAMPLE, ingest
+from tests.papers import story, story_page
+from tests.pdfs import encrypted_pdf
+from tests.server import CAPSTONE, Server, free_port
+
+Done = subprocess.CompletedProcess[str]
+
+
+def capstone(*words: object, url: str = "") -> Done:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CAPSTONE_")}
+    env |= {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"} | ({"CAPSTONE_URL": url} if url else {})
+    done = subprocess.run(
+        [CAPSTONE, *map(str, words)], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def url(quick_system: Server) -> str:
+    return quick_system.url
+
+
+def test_ingest_follows_files_and_folders_until_they_can_be_asked(url: str, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "garden.pdf").write_bytes(story("the garden", 3))
+    (tmp_path / "forge.pdf").write_bytes(story("the forge", 30))
+    done = capstone("ingest", tmp_path, EXAMPLE, "-c", "cli", url=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("garden.pdf.*3/3", "forge.pdf.*30/30", "fhs-3.0.pdf.*50/50"):
+        assert re.search(line, done.stdout), done.stdout
+
+    listed = capstone("documents", "-c", "cli", url=url)
+    assert listed.returncode == 0
+    for name in ("garden.pdf", "forge.pdf", "fhs-3.0.pdf"):
+        assert re.search(rf"{name}\s+cli\s+ready", listed.stdout), listed.stdout
+
+    found = capstone("search", story_page("the forge", 4), "-k", "2", "-c", "cli", url=url)
+    assert found.returncode == 0
+    assert "1. forge.pdf, page 4" in found.stdout
+    assert "compass number 4 of the forge" in found.stdout
+    assert "3. " not in found.stdout
+
+    asked = capstone("ask", story_page("the garden", 2), "--collection", "cli", url=url)
+    assert asked.returncode == 0
+    assert "garden.pdf, page 2 · verified" in asked.stdout
+    assert re.search(r"lineage ans_\w+", asked.stdout)
+
+
+def test_a_bad_file_is_named_with_its_reason_and_the_good_ones_are_kept(url: str, tmp_path: Path) -> None:
+    (tmp_path / "a-locked.pdf").write_bytes(encrypted_pdf("secret"))
+    (tmp_path / "b-letter.pdf").write_text("Dear reader")
+    (tmp_path / "c-good.pdf").write_bytes(story("the mill", 2))
+    done = capstone("ingest", tmp_path, "-c", "mixed", url=url)
+    assert done.returncode == 1
+    assert re.search(r"a-locked.pdf: .*password.*\(encrypted\)", done.stdout)
+    assert re.search(r"b-letter.pdf: .*\(not_a_pdf\)", done.stdout)
+    listed = capstone("documents", "-c", "mixed", url=url).stdout
+    assert re.search(r"c-good.pdf\s+mixed\s+ready", listed)
+    assert re.search(r"a-locked.pdf\s+mixed\s+failed", listed)
+    assert "b-letter.pdf" not in listed
+
+
+def test_status_tells_models_and_counts(url: str, quick: httpx.Client) -> None:
+    ingest(quick, story("the ledger", 5), "ledger.pdf", "counted")
+    done = capstone("status", "--url", url)
+    assert done.returncode == 0
+    assert "ready" in done.stdout
+    assert "model hashing-384" in done.stdout and "model scripted" in done.stdout
+    assert "collection counted: 1 documents, 5 pages, 5 chunks" in done.stdout
+
+
+def test_a_document_is_deleted_by_its_id(url: str, quick: httpx.Client) -> None:
+    document = ingest(quick, story("the pier", 2), "pier.pdf", "deleting")
+    assert capstone("documents", "--delete", document["id"], url=url).returncode == 0
+    assert "pier.pdf" not in capstone("documents", "-c", "deleting", url=url).stdout
+    again = capstone("documents", "--delete", document["id"], url=url)
+    assert (again.returncode, "(not_found)" in again.stdout) == (2, True)
+
+
+def test_nothing_found_is_said(url: str) -> None:
+    assert "Nothing found." in capstone("search", "anything", "-c", "never-used", url=url).stdout
+    asked = capstone("ask", "anything", "-c", "never-used", url=url)
+    assert asked.returncode == 0
+    assert "do not hold an answer" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["documents"], ["search", "x"], ["ask", "x"], ["documents", "--delete", "x"]], ids=str
+)
+def test_a_platform_that_is_not_running_is_told_in_a_sentence(words: list[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = capstone(*words, url=url)
+    assert done.returncode == 2
+    said = " ".join(done.stdout.split())
+    assert f"No answer from {url}" in said and "capstone up" in said
+
+
+def test_ingest_without_a_running_platform_fails(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(story("nobody", 1))
+    done = capstone("ingest", tmp_path, url=f"http://127.0.0.1:{free_port()}")
+    assert done.returncode in (1, 2)
+    assert "No answer from" in done.stdout
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(url: str, tmp_path: Path) -> None:
+    done = capstone("ingest", tmp_path / "absent.pdf", url=url)
+    assert done.returncode == 2
+    assert "absent.pdf" in re.sub(r"[\s│]", "", done.stderr)
+
+
+def test_help_lists_the_commands() -> None:
+    done = capstone("--help")
+    assert done.returncode == 0
+    for command in ("up", "fetch", "ingest", "ask", "search", "documents", "status"):
+        assert re.search(rf"\b{command}\b", done.stdout)
+
+
+def test_text_of_a_document_is_not_read_as_markup(url: str, tmp_path: Path) -> None:
+    """Square brackets are markup to the terminal library; in a document they are only text."""
+    from tests.pdfs import text_pdf
+
+    data = text_pdf([["Use [bold]--force[/bold] or [/closing] only when the [red]lamp[/red] is lit."]])
+    (tmp_path / "[red]odd[/red].pdf").write_bytes(data)
+    assert capstone("ingest", tmp_path, "-c", "markup", url=url).returncode == 0
+    for words in (["search", "force lamp"], ["ask", "When is force used?"]):
+        done = capstone(*words, "-c", "markup", url=url)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "[bold]--force[/bold] or [/closing]" in done.stdout
+        assert "[red]odd[/red].pdf" in done.stdout
+    assert "[red]odd[/red].pdf" in capstone("documents", "-c", "markup", url=url).stdout
+
+
+def test_up_refuses_a_port_that_is_taken(quick_system: Server, tmp_path: Path) -> None:
+    port = quick_system.url.rpartition(":")[2]
+    env = {**os.environ, "CAPSTONE_ENCODER": "hashing", "CAPSTONE_GENERATOR": "scripted"}
+    done = subprocess.run(
+        [CAPSTONE, "up", "--port", port, "--data-dir", str(tmp_path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode not in (0, None)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert any("address already in use" in line["message"] for line in lines), done.stderr
