@@ -31,7 +31,6 @@ def up(
     example: Annotated[bool, typer.Option("--example", help="ingest the example document and ask it")] = False,
 ) -> None:
     """Serve everything on one port, with a worker beside it, until Ctrl-C."""
-    from services.cli.example import run_example
     from services.cli.up import serve
     from services.core.settings import load_settings
     from services.core.telemetry import configure_logging
@@ -44,7 +43,7 @@ def up(
     url, console = f"http://{settings.host}:{settings.port}", Console()
     console.print(f"Starting on {url}; Ctrl-C stops it.")
     if example:
-        threading.Thread(target=_tell, args=(run_example, url, console), daemon=True).start()
+        threading.Thread(target=_example, args=(url, console), daemon=True).start()
     with _told(console):
         serve(settings)
 
@@ -139,9 +138,10 @@ def _told(console: Console) -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _tell(run: object, url: str, console: Console) -> None:
-    assert callable(run)
+def _example(url: str, console: Console) -> None:
+    from services.cli.example import run_example
+
     try:
-        run(url, console)
+        run_example(url, console)
     except ClientError as error:
         console.print(f"[red]{error}[/red]")
