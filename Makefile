@@ -41,6 +41,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the environment into .venv; 2 to 5 minutes ..."
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt -e '.[dev]'
 	touch $(READY)
 

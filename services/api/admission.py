@@ -30,7 +30,7 @@ class Admission:
 
     @contextmanager
     def slot(self, stop: threading.Event) -> Iterator[None]:
-        """Hold the generator. Raises Overloaded at once or after the timeout, ClientClosedRequest when `stop` is set."""
+        """Hold the generator. Raises Overloaded at once or after the timeout, ClientClosedRequest if `stop` is set."""
         with self._guard:
             self._refuse_when_full()
             self._count += 1

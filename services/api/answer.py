@@ -15,7 +15,7 @@ from services.api.retrieve import Retriever
 from services.api.schemas import AnswerOut, CitationOut, Lineage, PassageOut, Usage
 from services.core.catalog import Catalog, new_answer_id
 from services.core.errors import ClientClosedRequest
-from services.core.http import Event
+from services.core.streams import Event
 from services.core.types import Passage
 
 

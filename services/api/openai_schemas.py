@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.api.generate import Decoding, Message
 from services.api.schemas import MAX_TOKENS, DecodingIn
+from services.core.schemas import Text
 
 MAX_MESSAGES = 256
 MAX_INPUTS = 256
@@ -16,14 +17,14 @@ _TEXT_PART = "text"
 
 class TextPart(BaseModel):
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
 
     def message(self) -> Message:
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
@@ -81,7 +82,7 @@ class EmbeddingsIn(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model: str
-    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
 

@@ -18,7 +18,6 @@ from services.api.generate import Generator, open_generator
 from services.api.retrieve import Retriever
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
-from services.core.http import check_database
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.vector_store import open_store
@@ -38,7 +37,7 @@ class ApiResources:
     answerer: Answerer
 
     def check(self) -> None:
-        check_database(self.catalog.last_seq)
+        self.catalog.database.check()
 
 
 def resources_of(request: Request) -> ApiResources:

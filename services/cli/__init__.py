@@ -70,6 +70,7 @@ def ingest(
     """Upload PDFs and follow them until they can be asked."""
     console = Console()
     with _connected(url, console) as client:
+        client.get("/livez")  # one sentence if it is not running, not one for each file
         failed = commands.ingest_with_progress(client, console, commands.pdf_files(paths), collection)
     if failed:
         raise typer.Exit(1)
@@ -131,10 +132,10 @@ def _told(console: Console) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(2) from None
     except CapstoneError as error:
-        console.print(f"[red]{error.detail}[/red]")
+        console.print(error.detail, style="red", markup=False)
         raise typer.Exit(2) from None
 
 
@@ -144,4 +145,4 @@ def _example(url: str, console: Console) -> None:
     try:
         run_example(url, console)
     except ClientError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli.client import Client, ClientError
@@ -32,16 +33,16 @@ def ingest_with_progress(client: Client, console: Console, files: Sequence[Path]
                 uploads.append((path, client.upload(path, collection)))
             except (ClientError, OSError) as error:
                 failed += 1
-                console.print(f"[red]{path.name}[/red]: {error}")
+                console.print(f"[red]{escape(path.name)}[/red]: {escape(str(error))}")
         for path, document in uploads:
-            task = progress.add_task(path.name, total=None)
+            task = progress.add_task(escape(path.name), total=None)
             job: dict[str, Any] = {}
             for _, job in client.events("GET", document["job"]["url"]):
                 progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
             if job["status"] != "succeeded":
                 failed += 1
                 reason = f"{job['error']['detail']} ({job['error']['code']})" if job["error"] else job["status"]
-                console.print(f"[red]{path.name}[/red]: {reason}")
+                console.print(f"[red]{escape(path.name)}[/red]: {escape(reason)}")
     return failed
 
 

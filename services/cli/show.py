@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +20,7 @@ def show_citations(console: Console, answer: dict[str, Any]) -> None:
         console.print(f"[yellow]{answer['answer']}[/yellow]")
     for citation in answer["citations"]:
         mark = "[green]verified[/green]" if citation["verified"] else "[red]not verified[/red]"
-        where = f"{citation['document_name']}, page {citation['page']}"
+        where = escape(f"{citation['document_name']}, page {citation['page']}")
         quote = Text(" ".join(citation["quote"].split()), style="italic")
         console.print(Panel(quote, title=f"{where} · {mark}", title_align="left", width=min(console.width, 100)))
     total_s = answer["timings_ms"]["total"] / 1000
@@ -35,7 +36,7 @@ def show_passages(console: Console, results: Sequence[dict[str, Any]]) -> None:
         where = f"{rank}. {result['document_name']}, page {result['page']}" + (f" · {section}" if section else "")
         text = " ".join(result["text"].split())
         shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + " …"
-        console.print(Panel(Text(shown), title=where, subtitle=f"{result['score']:.3f}", title_align="left"))
+        console.print(Panel(Text(shown), title=escape(where), subtitle=f"{result['score']:.3f}", title_align="left"))
 
 
 def documents_table(documents: Sequence[dict[str, Any]]) -> Table:
@@ -43,6 +44,11 @@ def documents_table(documents: Sequence[dict[str, Any]]) -> Table:
     for document in documents:
         pages, chunks = (str(document[key] or "") for key in ("pages", "chunks"))
         table.add_row(
-            document["name"], document["collection"], document["status"], pages, chunks, f"[dim]{document['id']}[/dim]"
+            escape(document["name"]),
+            document["collection"],
+            document["status"],
+            pages,
+            chunks,
+            f"[dim]{document['id']}[/dim]",
         )
     return table

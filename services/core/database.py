@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from services.core.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 60
 _MIGRATION_LOCK = 0x43415053  # any number, the same in every process
@@ -66,6 +69,14 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def check(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        try:
+            with self.read() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError as error:
+            raise Unavailable("The catalog database does not answer.", retry_after_s=5) from error
 
     def close(self) -> None:
         self.engine.dispose()

@@ -114,9 +114,14 @@ class JobQueue:
     def checkpoint(
         self, job_id: str, owner: str, kind: str, number: int, payload: bytes, *, done: int, total: int
     ) -> None:
-        """Keep a finished piece of work and show progress. Progress forgives earlier failed starts."""
+        """Keep a finished piece of work, in place of an earlier one, and show progress.
+
+        Progress forgives earlier failed starts.
+        """
+        place = (checkpoints.c.job_id == job_id) & (checkpoints.c.kind == kind) & (checkpoints.c.number == number)
         with self._db.write() as connection:
             self._fenced(connection, job_id, owner, done=done, total=total, attempts=1)
+            connection.execute(delete(checkpoints).where(place))
             connection.execute(insert(checkpoints).values(job_id=job_id, kind=kind, number=number, payload=payload))
 
     def checkpoints(self, job_id: str, kind: str) -> dict[int, bytes]:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import AfterValidator, BaseModel, StringConstraints
 
 CollectionName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", min_length=1, max_length=64)
 ]
+
+
+def _encodable(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which is no character: no tokenizer takes it, no file can hold it."""
+    text.encode()  # raises UnicodeEncodeError, a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+# Of a document, job or answer. PostgreSQL refuses to even look for an id with a NUL in it.
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
 class BoxOut(BaseModel):

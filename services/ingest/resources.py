@@ -11,7 +11,6 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.core.catalog import Catalog
-from services.core.http import check_database
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.ingest.files import FileStore
@@ -26,7 +25,7 @@ class IngestResources:
     limits: ParseLimits
 
     def check(self) -> None:
-        check_database(self.catalog.last_seq)
+        self.catalog.database.check()
 
 
 def resources_of(request: Request) -> IngestResources:

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN_S = 120.0
 WORKER_MARK = b"services.ingest.worker"
 PARSER_MARK = b"services.ingest.parse"
+WAL_WRITE_LOCK = "120"  # byte of the file <catalog>-shm that a writer locks (SQLite, walformat.html)
 ENCODE_BATCH = 32  # chunks between two checkpoints of the pipeline
 
 
@@ -58,6 +59,7 @@ class Platform:
         self.catalog = self.data_dir / "catalog.db"
         self.log = self.data_dir.parent / f"{self.data_dir.name}.log"
         self._server: subprocess.Popen[bytes] | None = None
+        self._doomed: list[Process] = []
         self.gone: set[int] = set()  # numbers of workers and servers that were killed
 
     def start(self) -> None:
@@ -127,6 +129,7 @@ class Platform:
                 else:
                     os.killpg(self.server.pid, signal.SIGKILL)
             self.server.wait()
+        self._doomed += doomed
         self.gone |= {process.pid for process in doomed if PARSER_MARK not in process.command}
         return doomed
 
@@ -142,6 +145,9 @@ class Platform:
         """Leave nothing running, whatever happened."""
         if self._server is not None and self._server.poll() is None:
             self.kill("group")
+        for process in still_alive(self._doomed):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
     def orphans(self) -> list[Process]:
         """Parsers whose parent was killed, and workers whose server was, that live all the same."""
@@ -203,7 +209,11 @@ class Observer:
         self._connection: sqlite3.Connection | None = None
 
     def phase(self) -> tuple[str, int]:
-        """`start`, `idle`, `parse`, `load`, `encode` or `publish`, and the chunks of the document in work."""
+        """`start`, `idle`, `parse`, `load`, `encode` or `publish`, and the chunks of the document in work.
+
+        `start`: the worker has not yet taken over what the one before it left. `load`: all is parsed, and the encoder
+        is loaded or at its first batch. `publish`: inside the transaction that makes the document retrievable.
+        """
         if self._worker is None:
             worker = self._platform.worker()
             if worker is None or not self._opened(worker):
@@ -217,15 +227,15 @@ class Observer:
     def _look(self, worker: Process) -> tuple[str, int]:
         if self._connection is None:
             self._connection = sqlite3.connect(f"file:{self._platform.catalog}?mode=ro", uri=True, timeout=5)
-        row = self._connection.execute(
+        running = self._connection.execute(
             "SELECT j.id, j.lease_owner, d.sha256 FROM jobs j LEFT JOIN documents d ON d.id = j.document_id"
-            " WHERE j.status = 'running' ORDER BY j.lease_until DESC LIMIT 1"
-        ).fetchone()
-        if row is None:
+            " WHERE j.status = 'running'"
+        ).fetchall()
+        if not running:
             return "idle", 0
-        job_id, owner, sha256 = row
-        if int(owner.split(":")[-2]) != worker.pid:
-            return "start", 0
+        if any(int(owner.split(":")[-2]) != worker.pid for _, owner, _ in running):
+            return "start", 0  # what the worker before it had in hand is not taken over yet
+        job_id, _, sha256 = running[0]
         counted = self._connection.execute(
             "SELECT kind, count(*) FROM checkpoints WHERE job_id = ? GROUP BY kind", (job_id,)
         )
@@ -234,9 +244,14 @@ class Observer:
         if expected is None or kept.get("page", 0) < expected.pages:
             return "parse", 0
         batches = -(-expected.chunks // ENCODE_BATCH)
-        if kept.get("vectors", 0) >= batches:
-            return "publish", expected.chunks
+        if kept.get("vectors", 0) >= batches:  # to be published, but a worker that starts has to load its encoder first
+            return ("publish" if self._writes(worker) else "load"), expected.chunks
         return ("encode" if kept.get("vectors") else "load"), expected.chunks
+
+    @property
+    def opened(self) -> bool:
+        """Has the worker of now opened the catalog?"""
+        return self._worker is not None
 
     def close(self) -> None:
         """Before each kill; the next look finds the next worker."""
@@ -244,6 +259,15 @@ class Observer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _writes(self, worker: Process) -> bool:
+        """True while the worker is in a write transaction: it then holds a lock on one byte of SQLite's index file."""
+        inode = os.stat(f"{self._platform.catalog}-shm").st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, _, _, mode, pid, file, first, _ = line.replace("-> ", "").split()
+            if (mode, int(pid), first) == ("WRITE", worker.pid, WAL_WRITE_LOCK) and file.endswith(f":{inode}"):
+                return True
+        return False
 
     def _opened(self, worker: Process) -> bool:
         with contextlib.suppress(OSError):

@@ -15,7 +15,9 @@ import httpx
 from pypdf import PdfWriter
 
 SUBSETS = ((2, 6), (12, 20), (30, 33))  # pages taken from each manual, 0-based, end exclusive
-COLLECTIONS = 12
+COLLECTIONS = 8
+DELETE, REPEAT = 0.05, 0.3  # how likely the client does these when it is free to
+HELD_DOCUMENTS = 6  # it deletes when it has more
 OPEN_DOCUMENTS = 4  # the client uploads while fewer wait, so that the worker always has work and little is left over
 
 
@@ -100,6 +102,7 @@ class Client:
     def __init__(self, url: str, pdfs: list[Pdf], seed: int) -> None:
         self.ledger = Ledger()
         self.doing = ""  # upload, acknowledge, delete or nothing: what a kill would hit now
+        self.wish = ""  # what to do next: upload, delete or nothing in particular
         self.large_left = [pdf for pdf in pdfs if pdf.large]
         self.error: BaseException | None = None
         self._small = [pdf for pdf in pdfs if not pdf.large] or pdfs
@@ -130,12 +133,13 @@ class Client:
 
     def _act(self) -> None:
         held = [document for document in self.ledger.documents.values() if not document.deleted]
-        if self._open_documents() < OPEN_DOCUMENTS:
+        wish, self.wish = self.wish, ""
+        if held and (wish == "delete" or (len(held) > HELD_DOCUMENTS and self._random.random() < DELETE)):
+            self._delete(self._random.choice(held))
+        elif wish == "upload" or self._open_documents() < OPEN_DOCUMENTS:
             pdf = self.large_left.pop(0) if self.large_left else self._random.choice(self._small)
             self._upload(pdf, f"c{self._random.randrange(COLLECTIONS)}")
-        elif len(held) > OPEN_DOCUMENTS and self._random.random() < 0.3:
-            self._delete(self._random.choice(held))
-        elif held and self._random.random() < 0.5:
+        elif held and self._random.random() < REPEAT:
             again = self._random.choice(held)
             self._upload(self._pdfs[again.sha256], again.collection)
         self._ended.wait(self._random.uniform(0.1, 0.6))

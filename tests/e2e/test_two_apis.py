@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
-from tests.calls import client_of, ended, ingest, search, upload
+from tests.calls import SSE, client_of, ended, events, ingest, search, upload
 from tests.papers import story, story_page
-from tests.server import QUICK, Server, start_service, start_worker
+from tests.server import QUICK, Server, new_database, start_service, start_worker
 
 API = "services.api.app:create_app"
 TOPIC = "the signal box"
@@ -78,16 +76,6 @@ def http(cluster: Cluster) -> Iterator[httpx.Client]:
         yield client
 
 
-def new_database(server_url: str) -> str:
-    name = f"two_apis_{uuid.uuid4().hex}"
-    url = sa.make_url(server_url).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
-
-
 def test_a_document_appears_in_and_disappears_from_every_process_at_once(cluster: Cluster, http: httpx.Client) -> None:
     document = ingest(http, story(TOPIC, 8), "signal.pdf")
     assert cluster.found_by(document["id"]) == [True, True]
@@ -124,7 +112,10 @@ def test_a_document_deleted_while_a_process_is_down_is_gone_when_it_comes_back(
 
 def test_a_worker_killed_at_work_is_followed_by_another(cluster: Cluster, http: httpx.Client) -> None:
     job_id = upload(http, story("the long tunnel", 400), "tunnel.pdf").raise_for_status().json()["job"]["id"]
+    with http.stream("GET", f"/v1/jobs/{job_id}", headers=SSE) as response:
+        begun = next(job for _, job in events(response) if job["progress"]["total"])
     cluster.worker.kill()
+    assert begun["status"] == "running"
     cluster.worker = start_worker(cluster.env, cluster.ingest.log.parent)
     job = ended(http, job_id)
     assert (job["status"], job["progress"]) == ("succeeded", {"done": 400, "total": 400, "unit": "pages"})

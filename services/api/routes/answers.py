@@ -9,7 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from services.api.answer import Question
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import AnswerIn, AnswerOut, LoggedAnswer
-from services.core.http import JSON_BODY_MAX_BYTES, event_stream, run_until_hang_up, wants_sse
+from services.core.http import JSON_BODY_MAX_BYTES
+from services.core.schemas import Id
+from services.core.streams import event_stream, run_until_hang_up, wants_sse
 
 router = APIRouter(prefix="/v1/answers", max_body_size=JSON_BODY_MAX_BYTES)
 Resources = Annotated[ApiResources, Depends(resources_of)]
@@ -29,6 +31,6 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
 
 
 @router.get("/{answer_id}")
-def get_answer(resources: Resources, answer_id: str) -> LoggedAnswer:
+def get_answer(resources: Resources, answer_id: Id) -> LoggedAnswer:
     """An answer given before, with its question and the chunks that were read."""
     return LoggedAnswer.model_validate(resources.catalog.answer(answer_id))

@@ -16,13 +16,9 @@ from services.api.openai_schemas import ChatIn, EmbeddingsIn
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import Usage
 from services.core.errors import CapstoneError, InvalidRequest, NotFound
-from services.core.http import (
-    JSON_BODY_MAX_BYTES,
-    Event,
-    event_stream,
-    problem_body,
-    run_until_hang_up,
-)
+from services.core.http import JSON_BODY_MAX_BYTES
+from services.core.problems import problem_body
+from services.core.streams import Event, event_stream, run_until_hang_up
 from services.core.tables import new_id
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
 
 from services.core.catalog import new_document_id
-from services.core.schemas import CollectionName
+from services.core.schemas import CollectionName, Id
 from services.ingest.resources import IngestResources, resources_of
 from services.ingest.schemas import CollectionList, CollectionOut, DocumentList, DocumentOut
 
@@ -43,7 +43,7 @@ def list_documents(
     resources: Resources,
     collection: Annotated[CollectionName | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(max_length=40)] = None,
+    after: Annotated[Id | None, Query()] = None,
 ) -> DocumentList:
     """Documents, newest first."""
     found = resources.catalog.documents(collection, after=after, limit=limit + 1)
@@ -56,12 +56,12 @@ def list_documents(
 
 
 @router.get("/documents/{document_id}")
-def get_document(resources: Resources, document_id: str) -> DocumentOut:
+def get_document(resources: Resources, document_id: Id) -> DocumentOut:
     return DocumentOut.of(resources.catalog.document(document_id))
 
 
 @router.delete("/documents/{document_id}", status_code=204)
-def delete_document(resources: Resources, document_id: str) -> None:
+def delete_document(resources: Resources, document_id: Id) -> None:
     """Remove a document. Once this is answered, no search returns any of it; a running ingest of it is cancelled."""
     resources.catalog.delete_document(document_id)
     resources.files.delete(document_id)

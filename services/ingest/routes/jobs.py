@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from services.core.http import Event, event_stream, wants_sse
 from services.core.jobs import JobQueue
+from services.core.schemas import Id
+from services.core.streams import Event, event_stream, wants_sse
 from services.ingest.resources import IngestResources, resources_of
 from services.ingest.schemas import JobOut
 
@@ -18,7 +19,7 @@ Resources = Annotated[IngestResources, Depends(resources_of)]
 
 
 @router.get("/{job_id}", response_model=JobOut, responses={200: {"content": {"text/event-stream": {}}}})
-def get_job(resources: Resources, request: Request, job_id: str) -> Any:
+def get_job(resources: Resources, request: Request, job_id: Id) -> Any:
     """The job as it is now. With `Accept: text/event-stream`: `progress` at each change, then `final`."""
     jobs = resources.catalog.jobs
     now = JobOut.of(jobs.get(job_id))
@@ -28,7 +29,7 @@ def get_job(resources: Resources, request: Request, job_id: str) -> Any:
 
 
 @router.post("/{job_id}/cancel", status_code=202)
-def cancel_job(resources: Resources, job_id: str) -> JobOut:
+def cancel_job(resources: Resources, job_id: Id) -> JobOut:
     """Ask a job to stop: at once while it is queued, within a moment while it runs. 409 once it has ended."""
     return JobOut.of(resources.catalog.jobs.cancel(job_id))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.core.errors import InvalidRequest, NotFound
+from services.core.schemas import Id
 from services.core.types import Box
 from services.ingest.resources import IngestResources, resources_of
 from services.ingest.sandbox import render_page
@@ -15,14 +16,15 @@ from services.ingest.schemas import PageOut
 
 router = APIRouter(prefix="/v1/documents/{document_id}/pages")
 Resources = Annotated[IngestResources, Depends(resources_of)]
-Number = Annotated[int, Path(ge=1, description="1-based position of the page in the file")]
+_LAST_NUMBER = 2**31 - 1  # what a column of the catalog can hold
+Number = Annotated[int, Path(ge=1, le=_LAST_NUMBER, description="1-based position of the page in the file")]
 _HIGHLIGHTS_MAX = 200
 
 
 @router.get("/{number}.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 def get_page_picture(
     resources: Resources,
-    document_id: str,
+    document_id: Id,
     number: Number,
     dpi: Annotated[int, Query(ge=36, le=300)] = 110,
     highlight: Annotated[
@@ -40,7 +42,7 @@ def get_page_picture(
 
 
 @router.get("/{number}")
-def get_page(resources: Resources, document_id: str, number: Number) -> PageOut:
+def get_page(resources: Resources, document_id: Id, number: Number) -> PageOut:
     """The stored text that quotes are checked against, and a box for each word."""
     return PageOut.of(document_id, resources.catalog.page(document_id, number))
 

@@ -1,0 +1,203 @@
+"""What every generator promises, kept by the real model and by the scripted one; and adapters for the real one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.api.generate import (
+    Decoding,
+    Finish,
+    Generator,
+    Message,
+    TransformersGenerator,
+    open_generator,
+)
+from services.core.errors import InvalidRequest, ModelProblem
+from services.core.registry import resolve
+
+# Without a full stop, so that the scripted generator has much to say too.
+PROMPT = [
+    Message("system", "You are helpful."),
+    Message("user", "Tell a long story about the sea and " + "waves " * 60),
+]
+LONG = 40
+
+
+@pytest.fixture(scope="module", params=["scripted", "transformers"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    models = request.getfixturevalue("models_dir") if request.param == "transformers" else Path("nowhere")
+    return open_generator(request.param, models, None, threads=2)
+
+
+@pytest.fixture(scope="module")
+def model(models_dir: Path) -> TransformersGenerator:
+    return TransformersGenerator(resolve(models_dir, "generator"), None, threads=2)
+
+
+def run(generator: Generator, messages: list[Message] = PROMPT, **decoding: Any) -> tuple[str, Finish]:
+    """The whole text and the Finish, after checking that pieces of text come first and one Finish comes last."""
+    *pieces, finish = generator.stream(messages, Decoding(**{"max_tokens": LONG} | decoding), threading.Event())
+    assert isinstance(finish, Finish)
+    assert all(isinstance(piece, str) and piece for piece in pieces)
+    return "".join(map(str, pieces)), finish
+
+
+def test_text_comes_in_pieces_and_then_one_finish(generator: Generator) -> None:
+    *pieces, finish = generator.stream(PROMPT, Decoding(max_tokens=LONG), threading.Event())
+    assert len(pieces) > 5
+    assert [type(piece) for piece in pieces] == [str] * len(pieces)
+    assert isinstance(finish, Finish)
+    assert run(generator) == ("".join(map(str, pieces)), finish), "greedy decoding repeats itself"
+
+
+def test_max_tokens_ends_it_and_is_counted(generator: Generator) -> None:
+    text, finish = run(generator, max_tokens=7)
+    assert (finish.reason, finish.completion_tokens) == ("length", 7)
+    assert run(generator)[0].startswith(text)
+    assert finish.prompt_tokens >= 60
+    more = [PROMPT[0], Message("user", PROMPT[1].content + " and more " * 10)]
+    assert run(generator, more, max_tokens=1)[1].prompt_tokens >= finish.prompt_tokens + 20
+
+
+def test_a_stop_string_ends_it_and_is_not_said(generator: Generator) -> None:
+    whole, _ = run(generator)
+    stop = whole[len(whole) // 2 :][:6]  # likely to be split over pieces
+    text, finish = run(generator, stop=("never said", stop))
+    assert text == whole[: whole.index(stop)]
+    assert finish.reason == "stop"
+    assert finish.completion_tokens < LONG
+
+
+def test_the_stop_event_ends_it_soon(generator: Generator) -> None:
+    stop = threading.Event()
+    stream = generator.stream(PROMPT, Decoding(max_tokens=1_000), stop)
+    assert isinstance(next(stream), str)
+    stop.set()
+    begun = time.monotonic()
+    *_, finish = stream
+    assert isinstance(finish, Finish)
+    assert finish.completion_tokens < 60
+    assert time.monotonic() - begun < 10
+    assert run(generator, max_tokens=3)[1].completion_tokens == 3, "it works on"
+
+
+def test_a_stream_that_is_dropped_ends_soon(generator: Generator) -> None:
+    stream = generator.stream(PROMPT, Decoding(max_tokens=1_000), threading.Event())
+    assert isinstance(stream, Iterator)
+    next(stream)
+    begun = time.monotonic()
+    stream.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - begun < 10
+    assert not [thread for thread in threading.enumerate() if thread.name == "generate"]
+    assert run(generator, max_tokens=3)[1].completion_tokens == 3
+
+
+def test_an_event_that_is_set_before_gives_nothing_but_a_finish(generator: Generator) -> None:
+    stop = threading.Event()
+    stop.set()
+    *pieces, finish = generator.stream(PROMPT, Decoding(max_tokens=LONG), stop)
+    assert isinstance(finish, Finish)
+    assert finish.completion_tokens <= 6, "at most one step with its drafts"
+    assert len("".join(map(str, pieces)).split()) <= 6
+
+
+def test_a_generator_has_a_name_and_no_adapter_by_default(generator: Generator) -> None:
+    assert generator.id
+    assert generator.adapter is None
+
+
+# The real model -------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_repeats_a_sample_and_another_gives_another(model: TransformersGenerator) -> None:
+    first = run(model, temperature=1.5, seed=3, max_tokens=12)
+    assert first == run(model, temperature=1.5, seed=3, max_tokens=12)
+    assert first != run(model, temperature=1.5, seed=4, max_tokens=12)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}], ids=str)
+def test_one_token_to_choose_from_leaves_nothing_to_chance(model: TransformersGenerator, narrow: Any) -> None:
+    texts = {run(model, temperature=2.0, seed=seed, max_tokens=8, **narrow)[0] for seed in (1, 2)}
+    assert len(texts) == 1
+
+
+def test_beams_find_a_text_that_is_at_least_as_likely(model: TransformersGenerator) -> None:
+    import torch
+
+    def log_likelihood(text: str) -> float:
+        tokenizer, causal = model._tokenizer, model._model
+        head = tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in PROMPT],
+            add_generation_prompt=True,
+            return_dict=True,
+        )["input_ids"]
+        tail = tokenizer(text, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logits = causal(torch.tensor([head + tail])).logits[0].float().log_softmax(-1)
+        return sum(float(logits[len(head) + at - 1, token]) for at, token in enumerate(tail)) / len(tail)
+
+    beams, finish = run(model, num_beams=4, max_tokens=10)
+    greedy, _ = run(model, max_tokens=10)
+    assert finish.completion_tokens == 10
+    assert log_likelihood(beams) >= log_likelihood(greedy) - 0.05
+
+
+def test_beams_honour_stop_strings(model: TransformersGenerator) -> None:
+    whole, _ = run(model, num_beams=2, max_tokens=12)
+    stop = whole.split()[3]
+    text, finish = run(model, num_beams=2, max_tokens=12, stop=(stop,))
+    assert (text, finish.reason) == (whole[: whole.index(stop)], "stop")
+
+
+def test_a_prompt_that_does_not_fit_is_refused(model: TransformersGenerator) -> None:
+    long = [Message("user", "wave " * 9_000)]
+    with pytest.raises(InvalidRequest, match="tokens"):
+        run(model, long)
+    with pytest.raises(InvalidRequest, match="tokens"):
+        run(model, max_tokens=8_192)
+
+
+def test_the_model_knows_something(model: TransformersGenerator) -> None:
+    assert "Paris" in run(model, [Message("user", "What is the capital of France?")], max_tokens=16)[0]
+
+
+# Adapters -------------------------------------------------------------------------------------------------------
+
+
+def test_an_adapter_changes_what_is_said(models_dir: Path, model: TransformersGenerator, tmp_path: Path) -> None:
+    folder = tmp_path / "salty"
+    save_random_adapter(models_dir, folder)
+    assert (folder / "adapter_model.safetensors").exists()
+    adapted = open_generator("transformers", models_dir, folder, threads=2)
+    assert (adapted.adapter, adapted.id) == ("salty", model.id)
+    assert run(adapted, max_tokens=8)[0] != run(model, max_tokens=8)[0]
+    assert run(adapted, max_tokens=8) == run(adapted, max_tokens=8)
+
+
+def test_an_adapter_that_is_no_safetensors_is_refused(models_dir: Path, tmp_path: Path) -> None:
+    save_random_adapter(models_dir, tmp_path)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(ModelProblem, match="safetensors"):
+        open_generator("transformers", models_dir, tmp_path, threads=2)
+
+
+def test_absent_weights_are_a_model_problem(tmp_path: Path) -> None:
+    with pytest.raises(ModelProblem, match="capstone fetch"):
+        open_generator("transformers", tmp_path, None, threads=2)
+
+
+def save_random_adapter(models_dir: Path, folder: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(models_dir / "generator", local_files_only=True)
+    config = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(base, config).save_pretrained(folder)
