@@ -28,9 +28,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.evalset / "score.py").exists():
         raise SystemExit(f"no gold set in {arguments.evalset}")
-    with tempfile.TemporaryDirectory() as scratch:
-        with capstone_server(Path(scratch) / "data", arguments.models.resolve()) as url:
-            report = score(arguments.evalset, url, arguments.only)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        capstone_server(Path(scratch) / "data", arguments.models.resolve()) as url,
+    ):
+        report = score(arguments.evalset, url, arguments.only)
     print(json.dumps(report, indent=1))
     for name, wanted in WANTED.items():
         if name in report:

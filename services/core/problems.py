@@ -28,6 +28,7 @@ def install_handlers(app: FastAPI) -> None:
 def problem(request: Request, status: int, code: str, title: str, detail: str, **members: Any) -> Response:
     """An RFC 9457 answer. `code` is stable; `detail` is for people and may change."""
     body = {"type": f"urn:capstone:error:{code}", "title": title, "status": status, "code": code, "detail": detail}
+    body["message"] = detail  # the member that OpenAI's clients show
     body |= {"request_id": getattr(request.state, "request_id", None), **members}
     # ASCII: a message may repeat half of a surrogate pair from the request, which has no UTF-8.
     return Response(json.dumps(body), status, media_type="application/problem+json")

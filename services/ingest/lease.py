@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.core.jobs import Job, JobCancelled, JobQueue, LeaseLost
 
-_RENEWALS_PER_LEASE = 4
+_RENEWALS_PER_LEASE = 10  # a cancelled job stops within a tenth of a lease
 _log = logging.getLogger("capstone.ingest")
 
 

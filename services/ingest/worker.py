@@ -98,8 +98,8 @@ class Worker:
     def _retry_or_fail(self, job: Job, error: Exception) -> None:
         """Leave the job leased, to be tried again when the lease runs out, unless it has been tried often enough."""
         if job.attempts >= self._settings.max_attempts:
-            detail = error.detail if isinstance(error, CapstoneError) else "Something went wrong on our side."
-            self._end(job, JobStatus.failed, (getattr(error, "code", CapstoneError.code), detail))
+            known = error if isinstance(error, CapstoneError) else CapstoneError("Something went wrong on our side.")
+            self._end(job, JobStatus.failed, (known.code, known.detail))
 
     def _end(self, job: Job, status: JobStatus, error: tuple[str, str] | None = None) -> None:
         try:

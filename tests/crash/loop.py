@@ -76,7 +76,7 @@ class KillLoop:
         self._wait(aim, share_s)
         phase, doing = self._look()[0], self._client.doing
         self._observer.close()
-        doomed = self.platform.kill(target)
+        target, doomed = self.platform.kill(target)
         if target != "worker":
             self.platform.start()
         self.kills[target, phase] += 1

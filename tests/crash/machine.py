@@ -113,8 +113,11 @@ class Platform:
                 return process
         return None
 
-    def kill(self, target: str) -> list[Process]:
-        """SIGKILL the `group`, the `server` alone or its `worker` alone; returns who must be dead soon after."""
+    def kill(self, target: str) -> tuple[str, list[Process]]:
+        """SIGKILL the `group`, the `server` alone or its `worker` alone, the group if there is no worker yet.
+
+        Returns what was killed, and who must be dead soon after.
+        """
         family = self.family()
         worker = next((process for process in family if WORKER_MARK in process.command), None)
         if target == "worker" and worker is not None:
@@ -122,7 +125,7 @@ class Platform:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGKILL)
         else:
-            doomed = family
+            doomed, target = family, ("group" if target == "worker" else target)
             with contextlib.suppress(ProcessLookupError):
                 if target == "server":
                     os.kill(self.server.pid, signal.SIGKILL)
@@ -131,7 +134,7 @@ class Platform:
             self.server.wait()
         self._doomed += doomed
         self.gone |= {process.pid for process in doomed if PARSER_MARK not in process.command}
-        return doomed
+        return target, doomed
 
     def stop(self, within_s: float = 30.0) -> int | None:
         """Ask it to end; returns its exit status, None if it had to be killed."""
