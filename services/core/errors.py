@@ -74,4 +74,4 @@ class DocumentProblem(CapstoneError):
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.code = code  # one of the codes listed in services/ingest/sandbox.py
+        self.code = code  # one of the codes listed in services/ingest/pdf/sandbox.py

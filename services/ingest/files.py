@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.core.errors import EmptyFile, NotAPdf, StorageFull, TooLarge
-from services.ingest.sandbox import looks_like_pdf
+from services.ingest.pdf.sandbox import looks_like_pdf
 
 _CHUNK_BYTES = 1024 * 1024
 _HEAD_BYTES = 1024

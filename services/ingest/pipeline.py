@@ -21,8 +21,8 @@ from services.core.types import Chunk, Page
 from services.ingest.chunk import chunk_pages
 from services.ingest.layout import assemble
 from services.ingest.lease import Lease
-from services.ingest.raw import RawInfo, RawPage, page_from_json, page_to_json
-from services.ingest.sandbox import ParseLimits, open_pdf
+from services.ingest.pdf.raw import RawInfo, RawPage, page_from_json, page_to_json
+from services.ingest.pdf.sandbox import ParseLimits, open_pdf
 
 PAGE, VECTORS = "page", "vectors"  # kinds of checkpoint
 ENCODE_BATCH = 32  # chunks between two checkpoints

@@ -14,7 +14,7 @@ from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.ingest.files import FileStore
-from services.ingest.sandbox import ParseLimits
+from services.ingest.pdf.sandbox import ParseLimits
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN_S = 120.0
 WORKER_MARK = b"services.ingest.worker"
-PARSER_MARK = b"services.ingest.parse"
+PARSER_MARK = b"services.ingest.pdf.parse"
 WAL_WRITE_LOCK = "120"  # byte of the file <catalog>-shm that a writer locks (SQLite, walformat.html)
 ENCODE_BATCH = 32  # chunks between two checkpoints of the pipeline
 

@@ -18,10 +18,10 @@ from PIL import Image, ImageChops
 from services.core.errors import DocumentProblem, NotFound
 from services.core.geometry import boxes_for
 from services.core.types import Box, PageKind
-from services.ingest import lockdown
 from services.ingest.layout import assemble
-from services.ingest.raw import RawInfo, RawPage
-from services.ingest.sandbox import ParseLimits, looks_like_pdf, open_pdf, render_page
+from services.ingest.pdf import lockdown
+from services.ingest.pdf.raw import RawInfo, RawPage
+from services.ingest.pdf.sandbox import ParseLimits, looks_like_pdf, open_pdf, render_page
 from tests import pdfs
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,7 @@ def test_a_killed_parent_takes_the_child_along(file: Path) -> None:
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from services.ingest.sandbox import open_pdf
+        from services.ingest.pdf.sandbox import open_pdf
         with open_pdf(Path({str(file)!r})) as reader:
             print(reader.pid, flush=True)
             sys.stdin.read()
@@ -198,7 +198,7 @@ def test_what_a_confined_process_may_not_do(tmp_path: Path) -> None:
         import ctypes, errno, json, mmap, os, signal, socket, subprocess, threading
         sys_path = {str(ROOT)!r}
         import sys; sys.path.append(sys_path)
-        from services.ingest import lockdown
+        from services.ingest.pdf import lockdown
         intel = os.uname().machine == "x86_64"
         lockdown.limit_resources(cpu_s=5, memory_bytes=1 << 30)
         assert lockdown.confine()

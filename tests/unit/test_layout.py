@@ -8,8 +8,8 @@ import pytest
 
 from services.core.types import Box, DocumentInfo, Page, PageKind
 from services.ingest.layout import assemble
-from services.ingest.protocol import LINE_END_HYPHEN
-from services.ingest.raw import OutlineEntry, RawInfo, RawLine, RawPage, RawWord, page_from_json, page_to_json
+from services.ingest.pdf.protocol import LINE_END_HYPHEN
+from services.ingest.pdf.raw import OutlineEntry, RawInfo, RawLine, RawPage, RawWord, page_from_json, page_to_json
 
 CHAR_PT = 5.0
 LEFT, RIGHT = 100.0, 400.0

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from services.core.errors import InvalidRequest, NotFound
 from services.core.schemas import Id
 from services.core.types import Box
+from services.ingest.pdf.sandbox import render_page
 from services.ingest.resources import IngestResources, resources_of
-from services.ingest.sandbox import render_page
 from services.ingest.schemas import PageOut
 
 router = APIRouter(prefix="/v1/documents/{document_id}/pages")

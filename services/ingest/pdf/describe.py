@@ -13,7 +13,7 @@ import pypdf._codecs._codecs
 import pypdf.filters
 import pypdfium2.raw as pdfium
 
-from services.ingest.extract import Frame, frame_of
+from services.ingest.pdf.extract import Frame, frame_of
 
 MAX_OUTLINE = 20_000  # entries kept
 MAX_TITLE_CHARS = 300

@@ -9,7 +9,7 @@ from typing import Any
 import pypdfium2.raw as pdfium
 from PIL import Image, ImageChops, ImageDraw
 
-from services.ingest.protocol import Job, Refused
+from services.ingest.pdf.protocol import Job, Refused
 
 HIGHLIGHT = (255, 231, 92)  # multiplied into the page, so that the text under it stays black
 MARGIN_PT = 1.0

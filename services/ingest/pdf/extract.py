@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pypdfium2.raw as pdfium
 
-from services.ingest.protocol import LINE_END_HYPHEN
+from services.ingest.pdf.protocol import LINE_END_HYPHEN
 
 HYPHEN = "\x02"  # pdfium's mark for a hyphen at the end of a line; it swallows the line break after it
 TOKEN = re.compile(r"[\r\n]+|[^\s\x02]+\x02?|\x02")

@@ -36,8 +36,8 @@ from pathlib import Path
 
 from services.core.errors import DocumentProblem, NotFound
 from services.core.types import Box
-from services.ingest.protocol import Job
-from services.ingest.raw import RawInfo, RawPage, info_from_json, page_from_json
+from services.ingest.pdf.protocol import Job
+from services.ingest.pdf.raw import RawInfo, RawPage, info_from_json, page_from_json
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +48,10 @@ REAP_S = 5.0  # patience with a child that has closed its output but not ended
 MAX_PIXELS = 16_000_000
 
 # Runs `parse.py` isolated (-I: no PYTHON* variables, no current folder), with the folder of this package on the path.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from services.ingest.parse import main; sys.exit(main(sys.argv))"
-_ROOT = str(Path(__file__).resolve().parents[2])
+_BOOT = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from services.ingest.pdf.parse import main; sys.exit(main(sys.argv))"
+)
+_ROOT = str(Path(__file__).resolve().parents[3])
 
 _SENTENCES = {
     "empty_file": "The file is empty.",

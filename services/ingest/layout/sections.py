@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from services.ingest.flow import PageText, Style, is_heading
-from services.ingest.lines import Line
-from services.ingest.raw import OutlineEntry
+from services.ingest.layout.flow import PageText, Style, is_heading
+from services.ingest.layout.lines import Line
+from services.ingest.pdf.raw import OutlineEntry
 
 Path = tuple[str, ...]
 Sections = tuple[tuple[int, Path], ...]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from services.ingest.lines import Line
-from services.ingest.protocol import LINE_END_HYPHEN
+from services.ingest.layout.lines import Line
+from services.ingest.pdf.protocol import LINE_END_HYPHEN
 
 HYPHENS = "-\u2010\u2011"
 _WORD = re.compile(rf"[^\W\d_]+(?:[{HYPHENS}][^\W\d_]+)*")

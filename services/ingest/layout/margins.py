@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.ingest.lines import Line
+from services.ingest.layout.lines import Line
 
 EDGE = 0.12  # share of the page height, at the top and at the bottom, where running rows are looked for
 MAX_ROWS = 3  # at each edge

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.core.types import Page, PageKind
-from services.ingest.contents import is_contents
-from services.ingest.flow import Style, flow
-from services.ingest.hyphens import Vocabulary
-from services.ingest.lines import Line, body_size, clean_line, line_pitches
-from services.ingest.margins import strip_margins
-from services.ingest.raw import RawInfo, RawPage
-from services.ingest.sections import SectionMap, outline_from_headings
+from services.ingest.layout.contents import is_contents
+from services.ingest.layout.flow import Style, flow
+from services.ingest.layout.hyphens import Vocabulary
+from services.ingest.layout.lines import Line, body_size, clean_line, line_pitches
+from services.ingest.layout.margins import strip_margins
+from services.ingest.layout.sections import SectionMap, outline_from_headings
+from services.ingest.pdf.raw import RawInfo, RawPage
 
 
 def assemble(info: RawInfo, raw_pages: Sequence[RawPage]) -> tuple[Page, ...]:

@@ -21,9 +21,9 @@ import pypdfium2  # noqa: F401  # starts the library
 import pypdfium2.raw as pdfium
 
 from services.core.process import die_with_parent
-from services.ingest import lockdown
-from services.ingest.extract import frame_of, is_drawn, page_lines
-from services.ingest.protocol import Job, Refused
+from services.ingest.pdf import lockdown
+from services.ingest.pdf.extract import frame_of, is_drawn, page_lines
+from services.ingest.pdf.protocol import Job, Refused
 
 TAIL_BYTES = 65_536  # where a complete file says `startxref`
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def _text_work() -> Work:
-    from services.ingest.describe import describe  # pypdf is loaded only to read
+    from services.ingest.pdf.describe import describe  # pypdf is loaded only to read
 
     def work(out: BinaryIO, data: bytes, document: Any, job: Job, confined: bool) -> None:
         count = pdfium.FPDF_GetPageCount(document)
@@ -65,7 +65,7 @@ def _text_work() -> Work:
 
 
 def _page_work() -> Work:
-    from services.ingest.render import render_png  # Pillow is loaded only to draw
+    from services.ingest.pdf.render import render_png  # Pillow is loaded only to draw
 
     def work(out: BinaryIO, data: bytes, document: Any, job: Job, confined: bool) -> None:
         out.write(render_png(document, job))

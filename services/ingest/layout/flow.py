@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.core.types import Word
-from services.ingest.contents import gap_before_last
-from services.ingest.hyphens import HYPHENS, Vocabulary, is_cut, may_be_cut
-from services.ingest.lines import Line
-from services.ingest.protocol import LINE_END_HYPHEN
+from services.ingest.layout.contents import gap_before_last
+from services.ingest.layout.hyphens import HYPHENS, Vocabulary, is_cut, may_be_cut
+from services.ingest.layout.lines import Line
+from services.ingest.pdf.protocol import LINE_END_HYPHEN
 
 PARAGRAPH_STEP = 1.15  # line distance, in usual ones, from which on a new paragraph begins
 CODE_STEP = 1.8  # the same before code, which belongs to the sentence that announces it

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from services.ingest.lines import Line
+from services.ingest.layout.lines import Line
 
 MIN_ENTRIES = 4
 MIN_SHARE = 0.6  # of the words on the page that must belong to entries
