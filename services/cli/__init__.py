@@ -31,7 +31,7 @@ def up(
     example: Annotated[bool, typer.Option("--example", help="ingest the example document and ask it")] = False,
 ) -> None:
     """Serve everything on one port, with a worker beside it, until Ctrl-C."""
-    from services.cli.up import serve
+    from services.cli.up import check_weights, listen, serve
     from services.core.settings import load_settings
     from services.core.telemetry import configure_logging
 
@@ -40,12 +40,15 @@ def up(
             os.environ[f"CAPSTONE_{name}"] = str(value)
     settings = load_settings()
     configure_logging(settings.log_level)
-    url, console = f"http://{settings.host}:{settings.port}", Console()
-    console.print(f"Starting on {url}; Ctrl-C stops it.")
-    if example:
-        threading.Thread(target=_example, args=(url, console), daemon=True).start()
+    console = Console()
     with _told(console):
-        serve(settings)
+        check_weights(settings)
+        listener = listen(settings)
+        url = f"http://{settings.host}:{listener.getsockname()[1]}"
+        console.print(f"Starting on {url}; Ctrl-C stops it.")
+        if example:
+            threading.Thread(target=_example, args=(url, console), daemon=True).start()
+        serve(settings, listener)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.api import app as api
+from services.core.errors import Unavailable
 from services.core.http import service_app
+from services.core.registry import read_manifest
 from services.core.settings import Settings
 from services.eval import app as evaluation
 from services.ingest import app as ingest
@@ -33,18 +36,42 @@ def one_machine_app(settings: Settings) -> FastAPI:
     return service_app("Capstone", rooms, max_body_bytes=ingest.max_body_bytes(settings))
 
 
-def serve(settings: Settings) -> None:
-    """Serve until interrupted or terminated. Blocks."""
+def listen(settings: Settings) -> socket.socket:
+    """Take the port before anything is loaded. Raises Unavailable if somebody else has it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        where = f"{settings.host}:{settings.port}"
+        raise Unavailable(f"Cannot listen on {where} ({error.strerror}). Choose another with --port.") from error
+    return listener
+
+
+def check_weights(settings: Settings) -> None:
+    """Raises ModelProblem, with the remedy, when weights that the settings ask for are not there."""
+    if settings.encoder == "sentence":
+        read_manifest(settings.models_dir / "encoder")
+    if settings.generator == "transformers":
+        read_manifest(settings.models_dir / "generator")
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until interrupted or terminated. Blocks; raises SystemExit if the services cannot start."""
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the worker is to end as well
     with _worker():
-        uvicorn.run(
+        config = uvicorn.Config(
             one_machine_app(settings),
-            host=settings.host,
-            port=settings.port,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=settings.shutdown_grace_s,
         )
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise SystemExit(1)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
