@@ -82,7 +82,9 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 def _worker() -> Iterator[None]:
     """Keep one worker process alive. It reads the same environment, and dies with this process."""
     ended = threading.Event()
-    keeper = threading.Thread(target=_keep_worker, args=(ended,), name="worker-keeper", daemon=True)
+    # Copied here and now: a start in another thread while this one sets a variable would pass on half an environment.
+    environment = dict(os.environ)
+    keeper = threading.Thread(target=_keep_worker, args=(ended, environment), name="worker-keeper", daemon=True)
     keeper.start()
     try:
         yield
@@ -91,14 +93,14 @@ def _worker() -> Iterator[None]:
         keeper.join()
 
 
-def _keep_worker(ended: threading.Event) -> None:
+def _keep_worker(ended: threading.Event, environment: dict[str, str]) -> None:
     """Run a worker, and another when it ends, until `ended` is set; then stop it.
 
     All in one thread: the kernel kills a worker when the thread that started it ends.
     """
     while not ended.is_set():
         try:
-            process = _start_worker()
+            process = _start_worker(environment)
         except OSError:  # no memory or no process to be had at the moment
             _log.exception("the ingest worker cannot be started; trying again")
         else:
@@ -120,5 +122,6 @@ def _stop_worker(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _start_worker() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "services.ingest.worker", "--parent", str(os.getpid())])
+def _start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "services.ingest.worker", "--parent", str(os.getpid())]
+    return subprocess.Popen(command, env=environment)
