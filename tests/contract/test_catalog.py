@@ -24,8 +24,8 @@ def test_migrations_build_exactly_the_schema_of_the_code(catalog: Catalog) -> No
 
 
 def test_migrating_from_several_processes_at_once_is_safe(catalog_url: str) -> None:
-    catalogs = [Catalog(catalog_url) for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
+    catalogs = [Catalog(catalog_url) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
         list(pool.map(Catalog.migrate, catalogs))
     assert catalogs[0].last_seq() == 0
     for catalog in catalogs:
