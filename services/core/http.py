@@ -48,14 +48,18 @@ def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Streams hold a thread each while they run; asyncio's default pool has six on two cores.
+        pool = ThreadPoolExecutor(_STREAM_THREADS, thread_name_prefix="stream")
+        asyncio.get_running_loop().set_default_executor(pool)
         with ExitStack() as stack:
-            # Streams hold a thread each while they run; asyncio's default pool has six on two cores.
-            pool = stack.enter_context(ThreadPoolExecutor(_STREAM_THREADS, thread_name_prefix="stream"))
-            asyncio.get_running_loop().set_default_executor(pool)
-            for room in rooms:
-                resources = await run_in_threadpool(stack.enter_context, room.open(telemetry))
-                setattr(app.state, room.name, resources)
-            yield
+            try:
+                for room in rooms:
+                    resources = await run_in_threadpool(stack.enter_context, room.open(telemetry))
+                    setattr(app.state, room.name, resources)
+                yield
+            finally:
+                # In a thread: streams that are cut off end only if the loop goes on, and they still use the resources.
+                await run_in_threadpool(pool.shutdown)
 
     app = FastAPIOffline(title=title, version="1", lifespan=lifespan, max_body_size=max_body_bytes, redoc_url=None)
     install_handlers(app)
