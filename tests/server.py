@@ -20,7 +20,8 @@ from services.core.process import die_with_parent
 
 ROOT = Path(__file__).parents[1]
 CAPSTONE = str(Path(sys.executable).with_name("capstone"))
-QUICK = {"CAPSTONE_ENCODER": "hashing", "CAPSTONE_GENERATOR": "scripted", "CAPSTONE_JOB_POLL_S": "0.05"}
+NO_WEIGHTS = {"CAPSTONE_ENCODER": "hashing", "CAPSTONE_GENERATOR": "scripted", "CAPSTONE_CLASSIFIER": "overlap"}
+QUICK = NO_WEIGHTS | {"CAPSTONE_JOB_POLL_S": "0.05"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How many requests may use or wait for the generator. Refuses early instead of queueing without end."""
+"""How many requests may use or wait for something slow. Refuses early instead of queueing without end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ _POLL_S = 0.05
 class Admission:
     """One runs, `max_waiting` wait, the rest get 429. A waiter whose client hung up leaves the queue."""
 
-    def __init__(self, max_waiting: int, timeout_s: float) -> None:
+    def __init__(self, what: str, max_waiting: int, timeout_s: float, usual_s: float) -> None:
+        """`what` is waited for, as messages call it; `usual_s` is how long it is held until that has been measured."""
+        self._what = what
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
         self._running = threading.Lock()
         self._count = 0  # running and waiting
         self._guard = threading.Lock()
-        self._mean_s = 4.0  # running mean of how long a slot is held; seeds the first Retry-After
+        self._mean_s = usual_s  # running mean of how long a slot is held
 
     def check(self) -> None:
         """Raises Overloaded if a request that came now would be refused."""
@@ -30,7 +32,7 @@ class Admission:
 
     @contextmanager
     def slot(self, stop: threading.Event) -> Iterator[None]:
-        """Hold the generator. Raises Overloaded at once or after the timeout, ClientClosedRequest if `stop` is set."""
+        """Hold it. Raises Overloaded at once or after the timeout, ClientClosedRequest if `stop` is set."""
         with self._guard:
             self._refuse_when_full()
             self._count += 1
@@ -55,12 +57,12 @@ class Admission:
             if stop.is_set():
                 raise ClientClosedRequest("The client closed the connection while it was waiting.")
             if time.monotonic() > deadline:
-                raise Overloaded("The generator was busy for too long.", retry_after_s=self._retry_after_s())
+                raise Overloaded(f"The {self._what} was busy for too long.", retry_after_s=self._retry_after_s())
 
     def _refuse_when_full(self) -> None:
         if self._count > self._max_waiting:
             raise Overloaded(
-                f"{self._max_waiting} requests are waiting for the generator already.",
+                f"{self._max_waiting} requests are waiting for the {self._what} already.",
                 retry_after_s=self._retry_after_s(),
             )
 

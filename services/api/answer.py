@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from services.api.admission import Admission
 from services.api.cite import Citer
 from services.api.generate import Decoding, Finish, Generator
-from services.api.prompt import ABSTENTION, PROMPT_ID, STOPS, messages_for
 from services.api.retrieve import Retriever
 from services.api.schemas import AnswerOut, CitationOut, Lineage, PassageOut, Usage
 from services.core.catalog import Catalog, new_answer_id
+from services.core.encoder import Encoder
 from services.core.errors import ClientClosedRequest
+from services.core.evidence import Evidence
+from services.core.prompt import DEFAULT_PROMPT
+from services.core.registry import Release
 from services.core.streams import Event
 from services.core.types import Passage
 
@@ -36,7 +39,9 @@ class Answerer:
         generator: Generator,
         admission: Admission,
         *,
-        encoder_id: str,
+        encoder: Encoder,
+        classifier_id: str | None,
+        release: Release | None,
         git_commit: str,
     ) -> None:
         self._catalog = catalog
@@ -44,7 +49,10 @@ class Answerer:
         self._citer = citer
         self._generator = generator
         self._admission = admission
-        self._encoder_id = encoder_id
+        self._prompt = release.prompt if release else DEFAULT_PROMPT
+        self._encoder = encoder
+        self._classifier_id = classifier_id
+        self._release = release
         self._git_commit = git_commit
 
     def answer(self, question: Question, stop: threading.Event) -> AnswerOut:
@@ -63,10 +71,12 @@ class Answerer:
         found = self._retriever.search(question.collection, question.text, question.k)
         clock.lap("retrieve")
         yield Event("passages", [PassageOut.of(passage).model_dump() for passage in found.passages])
+        evidence = Evidence.of([passage.text for passage in found.passages], self._encoder)
+        clock.lap("read")
 
         text, finish = "", Finish("stop", 0, 0)
         if found.passages:
-            for piece in self._generate(question, found.passages, clock, stop):
+            for piece in self._generate(question, found.passages, evidence, clock, stop):
                 if isinstance(piece, Finish):
                     finish = piece
                 else:
@@ -75,7 +85,7 @@ class Answerer:
         if stop.is_set():
             return
 
-        citations = self._citer.cite(question.text, text, found.passages)
+        citations = self._citer.cite(question.text, text, found.passages, evidence)
         clock.lap("cite")
         abstained = not any(citation.verified for citation in citations)
         if abstained:
@@ -85,7 +95,7 @@ class Answerer:
         answer_id = new_answer_id()
         final = AnswerOut(
             id=answer_id,
-            answer=ABSTENTION if abstained else text.strip(),
+            answer=self._prompt.abstention if abstained else text.strip(),
             abstained=abstained,
             citations=[CitationOut.of(citation) for citation in citations],
             finish_reason=finish.reason,
@@ -97,14 +107,18 @@ class Answerer:
         yield Event("final", final)
 
     def _generate(
-        self, question: Question, passages: list[Passage], clock: _Clock, stop: threading.Event
+        self, question: Question, passages: list[Passage], evidence: Evidence, clock: _Clock, stop: threading.Event
     ) -> Iterator[str | Finish]:
         """The generator's pieces without leading white space."""
-        decoding = replace(question.decoding, stop=(*question.decoding.stop, *STOPS))
+        decoding = replace(question.decoding, stop=(*question.decoding.stop, *self._prompt.stops))
+        nearest = evidence.nearest(self._encoder.encode([question.text])[0], self._prompt.sentences)
+        messages = self._prompt.messages(
+            question.text, [passage.text for passage in passages], [sentence.text for sentence in nearest]
+        )
         begun = False
         with self._admission.slot(stop):
             clock.lap("queue")
-            for piece in self._generator.stream(messages_for(question.text, passages), decoding, stop):
+            for piece in self._generator.stream(messages, decoding, stop):
                 if isinstance(piece, str) and not begun:
                     piece = piece.lstrip()
                     if not piece:
@@ -118,10 +132,13 @@ class Answerer:
         return Lineage(
             id=answer_id,
             index_seq=index_seq,
-            encoder=self._encoder_id,
+            encoder=self._encoder.id,
             generator=self._generator.id,
             adapter=self._generator.adapter,
-            prompt=PROMPT_ID,
+            classifier=self._classifier_id,
+            prompt=self._prompt.id,
+            release=self._release.id if self._release else None,
+            data_sha256=self._release.data_sha256 if self._release else None,
             decoding=asdict(decoding),
             git_commit=self._git_commit,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,12 @@ from typing import Any, Literal, Protocol
 
 from services.core.encoder import cpu_has_bfloat16
 from services.core.errors import InvalidRequest, ModelProblem
-from services.core.registry import ModelFiles, resolve
+from services.core.prompt import Message
+from services.core.registry import ModelFiles, require_base, resolve
+from services.core.release import RELEASE_REMEDY
 
 _PROMPT_LOOKUP_TOKENS = 5  # drafts copied from the prompt: greedy grounded answers decode almost twice as fast
 _STREAM_TIMEOUT_S = 300.0  # a single token never takes this long; a dead generation thread must not hang us
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +61,21 @@ class Generator(Protocol):
 
 
 class TransformersGenerator:
-    """A causal language model from a verified local folder, optionally with a PEFT LoRA adapter merged in.
+    """A causal language model from a verified local folder, optionally with a verified PEFT LoRA adapter merged in.
 
     Uses bfloat16 where the CPU multiplies it in hardware, else float32.
     """
 
-    def __init__(self, files: ModelFiles, adapter_dir: Path | None, threads: int) -> None:
+    def __init__(self, files: ModelFiles, adapter: ModelFiles | None, threads: int) -> None:
+        """Raises ModelProblem if the adapter was trained from another base or does not fit it."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        if adapter is not None:
+            require_base(adapter, files.id)
         torch.set_num_threads(threads)
         self.id = files.id
-        self.adapter: str | None = None
+        self.adapter = adapter.id if adapter else None
         self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
             files.folder,
@@ -83,8 +83,8 @@ class TransformersGenerator:
             local_files_only=True,
             use_safetensors=True,
         )
-        if adapter_dir is not None:
-            model, self.adapter = _with_adapter(model, adapter_dir), adapter_dir.name
+        if adapter is not None:
+            model = _with_adapter(model, adapter.folder)
         self._model = model.eval()
         self._context_tokens = int(model.config.max_position_embeddings)
 
@@ -187,12 +187,18 @@ def _options(decoding: Decoding) -> dict[str, Any]:
     return {**options, "do_sample": False}
 
 
-def _with_adapter(model: Any, adapter_dir: Path) -> Any:
+def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
+    from safetensors import SafetensorError
 
-    if not (adapter_dir / "adapter_model.safetensors").exists():
-        raise ModelProblem(f"{adapter_dir} holds no adapter_model.safetensors. Only safetensors are loaded.")
-    return PeftModel.from_pretrained(model, str(adapter_dir), local_files_only=True).merge_and_unload()
+    if not (folder / "adapter_model.safetensors").exists():  # or peft would look for it on the hub
+        raise ModelProblem(f"{folder} holds no adapter_model.safetensors. {RELEASE_REMEDY}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft reads an attribute that transformers has renamed
+            return PeftModel.from_pretrained(model, str(folder), local_files_only=True).merge_and_unload()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelProblem(f"The adapter in {folder} does not fit its base: {error}. {RELEASE_REMEDY}") from error
 
 
 class StopCutter:
@@ -250,8 +256,8 @@ class ScriptedGenerator:
         yield Finish("length" if full else "stop", len(prompt.split()), said)
 
 
-def open_generator(kind: str, models_dir: Path, adapter_dir: Path | None, threads: int) -> Generator:
+def open_generator(kind: str, models_dir: Path, adapter: ModelFiles | None, threads: int) -> Generator:
     """The generator a setting names: `transformers` (verified weights) or `scripted`. Raises ModelProblem."""
     if kind == "scripted":
         return ScriptedGenerator()
-    return TransformersGenerator(resolve(models_dir, "generator"), adapter_dir, threads)
+    return TransformersGenerator(resolve(models_dir, "generator"), adapter, threads)

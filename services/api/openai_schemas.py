@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.api.generate import Decoding, Message
+from services.api.generate import Decoding
 from services.api.schemas import MAX_TOKENS, DecodingIn
+from services.core.prompt import Message
 from services.core.schemas import Text
 
 MAX_MESSAGES = 256

@@ -14,10 +14,12 @@ from prometheus_client import Gauge
 from services.api.admission import Admission
 from services.api.answer import Answerer
 from services.api.cite import Citer
+from services.api.classify import SUFFICIENCY, Classifiers, open_classifiers
 from services.api.generate import Generator, open_generator
 from services.api.retrieve import Retriever
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
+from services.core.registry import Release, resolve_release
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.vector_store import open_store
@@ -32,7 +34,9 @@ class ApiResources:
     catalog: Catalog
     encoder: Encoder
     generator: Generator
-    admission: Admission
+    classifiers: Classifiers
+    release: Release | None
+    admission: Admission  # to the generator
     retriever: Retriever
     answerer: Answerer
 
@@ -48,37 +52,69 @@ def resources_of(request: Request) -> ApiResources:
 
 @contextmanager
 def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiResources]:
-    """Open the catalog, load both models, bring the view up to date, and keep its snapshot fresh."""
+    """Open the catalog, load the models, bring the view up to date, and keep its snapshot fresh."""
     catalog = Catalog(settings.catalog_url)
     try:
         catalog.migrate()
-        encoder = open_encoder(settings.encoder, settings.models_dir, settings.torch_threads)
-        generator = open_generator(
-            settings.generator, settings.models_dir, settings.adapter_dir, settings.torch_threads
-        )
-        with _view(settings, catalog, encoder) as view:
-            resources = _wire(settings, catalog, encoder, generator, view)
-            _add_metrics(telemetry, view, resources.admission)
+        models = _open_models(settings)
+        with _view(settings, catalog, models.encoder) as view:
+            resources = _wire(settings, catalog, models, view)
+            _add_metrics(telemetry, view, resources)
             yield resources
     finally:
         catalog.close()
 
 
-def _wire(
-    settings: Settings, catalog: Catalog, encoder: Encoder, generator: Generator, view: IndexView
-) -> ApiResources:
-    retriever = Retriever(encoder, view)
-    admission = Admission(settings.max_waiting_generations, settings.queue_timeout_s)
+@dataclass(frozen=True)
+class _Models:
+    release: Release | None
+    encoder: Encoder
+    generator: Generator
+    classifiers: Classifiers
+
+
+def _open_models(settings: Settings) -> _Models:
+    """Raises ModelProblem if the release or a base is missing, changed or of another origin."""
+    folder, models_dir, threads = settings.wanted_release, settings.models_dir, settings.torch_threads
+    release = resolve_release(folder, models_dir) if folder else None  # first: it refuses before anything is loaded
+    encoder = open_encoder(settings.encoder, models_dir, threads)
+    generator = open_generator(settings.generator, models_dir, release.adapter if release else None, threads)
+    taken = [model_name(encoder.id), model_name(generator.id)]
+    served = open_classifiers(settings.classifier, release, models_dir, settings.named_classifiers, taken, threads)
+    admission = Admission("classifier", settings.max_waiting_classifications, settings.queue_timeout_s, usual_s=1.0)
+    return _Models(release, encoder, generator, Classifiers(served, admission))
+
+
+def model_name(model_id: str) -> str:
+    """The part of an id that people use: `SmolLM2-135M-Instruct` of `SmolLM2-135M-Instruct@0123abcd`."""
+    return model_id.partition("@")[0]
+
+
+def _wire(settings: Settings, catalog: Catalog, models: _Models, view: IndexView) -> ApiResources:
+    retriever = Retriever(models.encoder, view)
+    admission = Admission("generator", settings.max_waiting_generations, settings.queue_timeout_s, usual_s=4.0)
+    sufficiency = models.classifiers.find(SUFFICIENCY)
     answerer = Answerer(
         catalog,
         retriever,
-        Citer(catalog, encoder),
-        generator,
+        Citer(catalog, models.encoder),
+        models.generator,
         admission,
-        encoder_id=encoder.id,
+        encoder=models.encoder,
+        classifier_id=sufficiency.classifier.id if sufficiency else None,
+        release=models.release,
         git_commit=git_commit(),
     )
-    return ApiResources(catalog, encoder, generator, admission, retriever, answerer)
+    return ApiResources(
+        catalog=catalog,
+        encoder=models.encoder,
+        generator=models.generator,
+        classifiers=models.classifiers,
+        release=models.release,
+        admission=admission,
+        retriever=retriever,
+        answerer=answerer,
+    )
 
 
 @contextmanager
@@ -114,11 +150,12 @@ def _keep(view: IndexView, every_s: float, ended: threading.Event) -> None:
             _log.exception("view not kept")
 
 
-def _add_metrics(telemetry: Telemetry, view: IndexView, admission: Admission) -> None:
+def _add_metrics(telemetry: Telemetry, view: IndexView, resources: ApiResources) -> None:
     gauges = {
         "index_rows": ("Chunks in this process's view.", view.count),
         "index_lag": ("Committed changes this view has not applied.", view.lag),
-        "generation_waiting": ("Requests waiting for the generator.", admission.waiting),
+        "generation_waiting": ("Requests waiting for the generator.", resources.admission.waiting),
+        "classification_waiting": ("Requests waiting for a classifier.", resources.classifiers.admission.waiting),
     }
     for name, (text, read) in gauges.items():
         Gauge(name, text, registry=telemetry.registry).set_function(read)

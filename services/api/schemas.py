@@ -117,14 +117,21 @@ class CitationOut(BaseModel):
 
 
 class Lineage(BaseModel):
-    """What the answer came from: enough to name every part that took part."""
+    """What the answer came from: enough to name every part that took part.
+
+    `classifier` is the sufficiency classifier beside it; `data_sha256` is the hash of what the release was trained on.
+    What came later has a default, so that answers logged before can be read.
+    """
 
     id: str
     index_seq: int
     encoder: str
     generator: str
     adapter: str | None
+    classifier: str | None = None
     prompt: str
+    release: str | None = None
+    data_sha256: str | None = None
     decoding: dict[str, Any]
     git_commit: str
 

@@ -101,6 +101,19 @@ def search(
 
 
 @app.command()
+def classify(
+    text: str,
+    pair: Annotated[str | None, typer.Option(help="a second text: for `sufficiency` the passage")] = None,
+    model: Annotated[str, typer.Option(help="name of a classifier")] = "sufficiency",
+    url: Url = _URL,
+) -> None:
+    """Label a text, or a text and a second one: does this passage answer this question?"""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.classify_and_show(client, console, model, text, pair)
+
+
+@app.command()
 def documents(
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="only this collection")] = None,
     delete: Annotated[str | None, typer.Option(help="id of a document to delete instead")] = None,

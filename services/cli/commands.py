@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli.client import Client, ClientError
-from services.cli.show import documents_table, show_citations, show_passages
+from services.cli.show import documents_table, show_citations, show_classification, show_passages
 
 
 def pdf_files(paths: Iterable[Path]) -> list[Path]:
@@ -62,6 +62,11 @@ def search_and_show(client: Client, console: Console, query: str, collection: st
     show_passages(console, client.post("/v1/search", body)["results"])
 
 
+def classify_and_show(client: Client, console: Console, model: str, text: str, pair: str | None) -> None:
+    body = {"model": model, "inputs": [{"text": text, "text_pair": pair}]}
+    show_classification(console, client.post("/v1/classify", body))
+
+
 def list_documents(client: Client, console: Console, collection: str | None) -> None:
     documents: list[dict[str, Any]] = []
     after = None
@@ -77,8 +82,12 @@ def list_documents(client: Client, console: Console, collection: str | None) -> 
 
 def show_status(client: Client, console: Console) -> None:
     console.print(f"{client.url}: {client.get('/readyz')['status']}")
-    for model in client.get("/v1/models")["data"]:
-        console.print(f"  model {model['id']}")
+    models = client.get("/v1/models")["data"]
+    for release in dict.fromkeys(model["release"] for model in models if model["release"]):
+        console.print(f"  release {release}", highlight=False)
+    for model in models:
+        adapter = f", adapter {model['adapter']}" if model.get("adapter") else ""
+        console.print(f"  model {model['id']} ({model['role']}{adapter})", markup=False, highlight=False)
     for row in client.get("/v1/collections")["data"]:
         counts = ", ".join(f"{row[key]} {key}" for key in ("documents", "pages", "chunks"))
         console.print(f"  collection {row['name']}: {counts}")

@@ -39,6 +39,15 @@ def show_passages(console: Console, results: Sequence[dict[str, Any]]) -> None:
         console.print(Panel(Text(shown), title=escape(where), subtitle=f"{result['score']:.3f}", title_align="left"))
 
 
+def show_classification(console: Console, answer: dict[str, Any]) -> None:
+    (result,) = answer["results"]
+    for label, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
+        console.print(f"{score:.3f} {label}", markup=False, highlight=False)
+    if result["truncated"]:
+        console.print(f"[yellow]Only the first {result['tokens']} tokens were read.[/yellow]")
+    console.print(f"[dim]lineage {answer['lineage']['id']}[/dim]")
+
+
 def documents_table(documents: Sequence[dict[str, Any]]) -> Table:
     table = Table("document", "collection", "status", "pages", "chunks", "id", box=None)
     for document in documents:

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from services.api import app as api
 from services.core.errors import Unavailable
 from services.core.http import service_app
-from services.core.registry import read_manifest
+from services.core.registry import read_manifest, resolve_release
 from services.core.settings import Settings
 from services.eval import app as evaluation
 from services.ingest import app as ingest
@@ -51,11 +51,16 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def check_weights(settings: Settings) -> None:
-    """Raises ModelProblem, with the remedy, when weights that the settings ask for are not there."""
+    """Raises ModelProblem, with the remedy, when weights that the settings ask for are not there.
+
+    The release is small enough to be verified here; of the bases only the manifests are read before they are loaded.
+    """
     if settings.encoder == "sentence":
         read_manifest(settings.models_dir / "encoder")
     if settings.generator == "transformers":
         read_manifest(settings.models_dir / "generator")
+    if settings.wanted_release:
+        resolve_release(settings.wanted_release, settings.models_dir)
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -34,7 +34,17 @@ class Settings(BaseSettings):
     # Models
     encoder: Literal["sentence", "hashing"] = "sentence"
     generator: Literal["transformers", "scripted"] = "transformers"
-    adapter_dir: Path | None = Field(None, description="PEFT adapter folder (safetensors) for the generator")
+    classifier: Literal["transformers", "overlap"] = Field(
+        "transformers", description="`overlap` needs no weights, and then no other classifier is served"
+    )
+    release_dir: Path | None = Field(
+        Path("release"),
+        description="adapter, classifier and prompt that were trained together; empty for the bases alone. "
+        "Not opened when both the generator and the classifier are of the kind that needs no weights",
+    )
+    classifiers_dir: Path | None = Field(
+        None, description="each model folder in it is one more classifier; `classifiers` in models_dir when unset"
+    )
     torch_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
     # Upload and parsing
@@ -54,11 +64,33 @@ class Settings(BaseSettings):
     max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
     queue_timeout_s: float = Field(60.0, gt=0)
 
+    # Classifications
+    max_waiting_classifications: int = Field(16, ge=0, description="requests that may wait for the classifiers")
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_grace_s: int = Field(10, ge=0)
+
+    @field_validator("release_dir", "classifiers_dir", mode="before")
+    @classmethod
+    def empty_is_none(cls, value: object) -> object:
+        """An environment variable cannot be None; an empty one would be the current folder."""
+        return None if value == "" else value
+
+    @property
+    def wanted_release(self) -> Path | None:
+        """The release to open, or None if there is none or nothing would be read from it."""
+        needs_weights = self.generator == "transformers" or self.classifier == "transformers"
+        return self.release_dir if needs_weights else None
+
+    @property
+    def named_classifiers(self) -> Path | None:
+        """The folder of further classifiers, or None if they are not served."""
+        if self.classifier == "overlap":
+            return None
+        return self.classifiers_dir or self.models_dir / "classifiers"
 
     @property
     def catalog_url(self) -> str:

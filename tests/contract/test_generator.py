@@ -14,12 +14,13 @@ from services.api.generate import (
     Decoding,
     Finish,
     Generator,
-    Message,
     TransformersGenerator,
     open_generator,
 )
 from services.core.errors import InvalidRequest, ModelProblem
-from services.core.registry import resolve
+from services.core.prompt import Message
+from services.core.registry import ModelFiles, read_manifest, resolve, verify, write_manifest
+from tests.releases import make_adapter
 
 # Without a full stop, so that the scripted generator has much to say too.
 PROMPT = [
@@ -171,20 +172,27 @@ def test_the_model_knows_something(model: TransformersGenerator) -> None:
 
 
 def test_an_adapter_changes_what_is_said(models_dir: Path, model: TransformersGenerator, tmp_path: Path) -> None:
-    folder = tmp_path / "salty"
-    save_random_adapter(models_dir, folder)
-    assert (folder / "adapter_model.safetensors").exists()
-    adapted = open_generator("transformers", models_dir, folder, threads=2)
-    assert (adapted.adapter, adapted.id) == ("salty", model.id)
+    adapter = make_adapter(tmp_path / "salty", resolve(models_dir, "generator"))
+    adapted = open_generator("transformers", models_dir, adapter, threads=2)
+    assert (adapted.adapter, adapted.id) == (adapter.id, model.id)
+    assert adapter.id.startswith("salty@")
     assert run(adapted, max_tokens=8)[0] != run(model, max_tokens=8)[0]
     assert run(adapted, max_tokens=8) == run(adapted, max_tokens=8)
 
 
-def test_an_adapter_that_is_no_safetensors_is_refused(models_dir: Path, tmp_path: Path) -> None:
-    save_random_adapter(models_dir, tmp_path)
-    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
-    with pytest.raises(ModelProblem, match="safetensors"):
-        open_generator("transformers", models_dir, tmp_path, threads=2)
+def test_an_adapter_without_weights_is_refused(models_dir: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "salty", resolve(models_dir, "generator"))
+    (adapter.folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelProblem, match=r"holds no adapter_model\.safetensors"):
+        open_generator("transformers", models_dir, listed_again(adapter), threads=2)
+
+
+def test_an_adapter_that_does_not_fit_its_base_is_refused(models_dir: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "salty", resolve(models_dir, "generator"))
+    config = adapter.folder / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
+    with pytest.raises(ModelProblem, match=r"does not fit its base[\s\S]*size mismatch"):
+        open_generator("transformers", models_dir, listed_again(adapter), threads=2)
 
 
 def test_absent_weights_are_a_model_problem(tmp_path: Path) -> None:
@@ -192,12 +200,8 @@ def test_absent_weights_are_a_model_problem(tmp_path: Path) -> None:
         open_generator("transformers", tmp_path, None, threads=2)
 
 
-def save_random_adapter(models_dir: Path, folder: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(models_dir / "generator", local_files_only=True)
-    config = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(base, config).save_pretrained(folder)
+def listed_again(files: ModelFiles) -> ModelFiles:
+    """The folder as it is now, with a manifest that is right."""
+    manifest = read_manifest(files.folder)
+    write_manifest(files.folder, manifest.origin, manifest.training)
+    return verify(files.folder)

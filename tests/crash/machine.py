@@ -71,6 +71,7 @@ class Platform:
             "CAPSTONE_PORT": str(self.port),
             "CAPSTONE_ENCODER": self.encoder,
             "CAPSTONE_GENERATOR": "scripted",
+            "CAPSTONE_CLASSIFIER": "overlap",
             "CAPSTONE_SNAPSHOT_EVERY_S": "1",  # so that kills hit snapshots too
         }
         with self.log.open("ab") as log:

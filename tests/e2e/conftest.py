@@ -11,7 +11,7 @@ import pytest
 
 from tests.calls import EXAMPLE, client_of, ingest
 from tests.papers import MANY_CHARS, MANY_PAGES, UPLOAD_BYTES
-from tests.server import QUICK, Server, start
+from tests.server import QUICK, ROOT, Server, start
 
 LIMITS = {
     "CAPSTONE_MAX_UPLOAD_BYTES": str(UPLOAD_BYTES),
@@ -27,7 +27,8 @@ LIMITS = {
 @pytest.fixture(scope="session")
 def system(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`capstone up` with the real models. Nobody may wait for the generator: a second request is refused."""
-    server = start({"CAPSTONE_MAX_WAITING_GENERATIONS": "0"}, tmp_path_factory.mktemp("system"))
+    release = {} if (ROOT / "release").is_dir() else {"CAPSTONE_RELEASE_DIR": ""}
+    server = start({"CAPSTONE_MAX_WAITING_GENERATIONS": "0"} | release, tmp_path_factory.mktemp("system"))
     try:
         yield server.wait_ready()
     finally:
@@ -36,7 +37,7 @@ def system(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def quick_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`capstone up` with the hashing encoder and the scripted generator: ready in a moment, no weights."""
+    """`capstone up` with the parts that need no weights: ready in a moment."""
     server = start(QUICK | LIMITS, tmp_path_factory.mktemp("quick"))
     try:
         yield server.wait_ready()

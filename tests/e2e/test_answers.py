@@ -123,9 +123,14 @@ def test_an_answer_has_the_shape_that_is_documented_and_is_logged(real: httpx.Cl
     assert_verified(real, answer)
     assert {citation["document_id"] for citation in answer["citations"]} == {manual["id"]}
     lineage, usage = answer["lineage"], answer["usage"]
-    assert {"index_seq", "encoder", "generator", "adapter", "prompt", "git_commit", "decoding"} <= lineage.keys()
+    documented = "id index_seq encoder generator adapter classifier prompt release data_sha256 decoding git_commit"
+    assert lineage.keys() == set(documented.split())
     assert lineage["id"] == answer["id"]
-    assert "@" in lineage["encoder"] and "@" in lineage["generator"] and lineage["adapter"] is None
+    models = {model["role"]: model for model in real.get("/v1/models").json()["data"]}
+    generator, encoder = models["generator"], models["encoder"]
+    assert (lineage["generator"], lineage["encoder"]) == (generator["weights"], encoder["weights"])
+    assert "@" in lineage["encoder"] and "@" in lineage["generator"]
+    assert (lineage["adapter"], lineage["release"]) == (generator["adapter"], generator["release"])
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 0 < usage["completion_tokens"] <= 40 < usage["prompt_tokens"]
     assert 0 < answer["timings_ms"]["first_token"] < answer["timings_ms"]["total"]

@@ -13,7 +13,7 @@ import pytest
 from tests.calls import EXAMPLE, ingest
 from tests.papers import story, story_page
 from tests.pdfs import encrypted_pdf, text_pdf
-from tests.server import CAPSTONE, Server, free_port
+from tests.server import CAPSTONE, NO_WEIGHTS, Server, free_port
 
 Done = subprocess.CompletedProcess[str]
 
@@ -78,8 +78,22 @@ def test_status_tells_models_and_counts(url: str, quick: httpx.Client) -> None:
     done = capstone("status", "--url", url)
     assert done.returncode == 0
     assert "ready" in done.stdout
-    assert "model hashing-384" in done.stdout and "model scripted" in done.stdout
+    assert "model hashing-384 (encoder)" in done.stdout and "model scripted (generator)" in done.stdout
+    assert "model sufficiency (classifier)" in done.stdout
+    assert "  release " not in done.stdout, "none is opened where nothing is read from it"
     assert "collection counted: 1 documents, 5 pages, 5 chunks" in done.stdout
+
+
+def test_a_text_is_classified(url: str) -> None:
+    question = "Which lamp warns of [red]ice[/red]?"
+    done = capstone("classify", question, "--pair", "The blue lamp warns of [red]ice[/red].", url=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"0\.\d+ sufficient\n0\.\d+ insufficient\nlineage cls_\w+", done.stdout), done.stdout
+    long = capstone("classify", question, "--pair", "ice " * 600, url=url)
+    assert "Only the first 512 tokens were read." in long.stdout
+    unknown = capstone("classify", question, "--model", "topics", url=url)
+    assert unknown.returncode == 2
+    assert "no classifier 'topics'" in unknown.stdout and "sufficiency" in unknown.stdout
 
 
 def test_a_document_is_deleted_by_its_id(url: str, quick: httpx.Client) -> None:
@@ -99,7 +113,15 @@ def test_nothing_found_is_said(url: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["status"], ["documents"], ["documents", "--delete", "x"], ["search", "x"], ["ask", "x"], ["ingest", EXAMPLE]],
+    [
+        ["status"],
+        ["documents"],
+        ["documents", "--delete", "x"],
+        ["search", "x"],
+        ["ask", "x"],
+        ["classify", "x"],
+        ["ingest", EXAMPLE],
+    ],
     ids=lambda words: str(words[0]),
 )
 def test_a_platform_that_is_not_running_is_told_in_a_sentence(words: list[object]) -> None:
@@ -119,7 +141,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(url: str, tmp_path: Path) -> 
 def test_help_lists_the_commands() -> None:
     done = capstone("--help")
     assert done.returncode == 0
-    for command in ("up", "fetch", "ingest", "ask", "search", "documents", "status"):
+    for command in ("up", "fetch", "ingest", "ask", "search", "classify", "documents", "status"):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -142,7 +164,7 @@ def test_text_of_a_document_is_not_read_as_markup(url: str, tmp_path: Path) -> N
 
 def test_up_refuses_a_port_that_is_taken(quick_system: Server, tmp_path: Path) -> None:
     port = quick_system.url.rpartition(":")[2]
-    env = {**os.environ, "CAPSTONE_ENCODER": "hashing", "CAPSTONE_GENERATOR": "scripted"}
+    env = {**os.environ, **NO_WEIGHTS}
     done = subprocess.run(
         [CAPSTONE, "up", "--port", port, "--data-dir", str(tmp_path)],
         env=env,

@@ -71,6 +71,10 @@ def test_a_page_that_cannot_be_is_refused(http: httpx.Client, document: dict[str
         ("/v1/embeddings", '{"model": "hashing-384", "input": "%s"}'),
         ("/v1/embeddings", '{"model": "hashing-384", "input": ["x", "%s"]}'),
         ("/v1/embeddings", '{"model": "%s", "input": "x"}'),
+        ("/v1/classify", '{"model": "sufficiency", "inputs": ["x", "%s"]}'),
+        ("/v1/classify", '{"model": "sufficiency", "inputs": [{"text": "x", "text_pair": "%s"}]}'),
+        ("/v1/classify", '{"model": "sufficiency", "inputs": [{"text": "x", "%s": "y"}]}'),
+        ("/v1/classify", '{"model": "%s", "inputs": ["x"]}'),
         ("/v1/chat/completions", '{"model": "scripted", "messages": [{"role": "user", "content": "%s"}]}'),
         ("/v1/chat/completions", '{"model": "%s", "messages": [{"role": "user", "content": "x"}]}'),
     ],
@@ -86,6 +90,14 @@ def test_a_question_with_a_nul_is_answered_and_read_back(http: httpx.Client, doc
     answer = http.post("/v1/answers", json={"question": question, "collection": "hostile"}).raise_for_status().json()
     assert answer["citations"][0]["document_id"] == document["id"]
     assert http.get(f"/v1/answers/{answer['id']}").json()["question"] == question
+
+
+def test_odd_texts_are_classified(http: httpx.Client) -> None:
+    texts = ["\0", "\x1b[31m", "\u202e\u200b", "\ufffe", "🦔" * 5_000, "[CLS] [SEP] [MASK]", "a" * 10_000, "½ İ ﬁ ß"]
+    body = {"model": "sufficiency", "inputs": [*texts, *({"text": text, "text_pair": text} for text in texts)]}
+    results = http.post("/v1/classify", json=body).raise_for_status().json()["results"]
+    assert len(results) == 2 * len(texts)
+    assert all(0 < result["score"] < 1 for result in results)
 
 
 def test_odd_multipart_forms_are_refused_or_understood(http: httpx.Client) -> None:

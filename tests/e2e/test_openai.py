@@ -14,9 +14,10 @@ import pytest
 from tests.server import Server
 
 CHAT, EMBED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"
+PASSAGE = "The harbour master counts boats, nets, lamps, ropes, barrels, sails and anchors every morning at dawn."
 ASKED: Any = [
     {"role": "system", "content": "You are brief."},
-    {"role": "user", "content": "Name the capital of France and say why people visit it."},
+    {"role": "user", "content": f"Context:\n{PASSAGE}\n\nWhat does the harbour master count? Answer in one sentence."},
 ]
 
 
@@ -58,7 +59,7 @@ def test_a_chat_is_completed(client: openai.OpenAI) -> None:
         0,
         "assistant",
     )
-    assert "Paris" in (choice.message.content or "")
+    assert "boats" in (choice.message.content or "")
     assert choice.finish_reason == "length"
     assert completion.usage is not None
     assert completion.usage.completion_tokens == 12
@@ -181,7 +182,9 @@ def test_a_bad_embedding_request_is_refused(quick_client: openai.OpenAI, more: d
 
 def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
     models = client.models.list().data
-    assert [model.id for model in models] == [CHAT, EMBED]
+    assert [model.id for model in models[:2]] == [CHAT, EMBED]
+    assert [model.role for model in models[:2]] == ["generator", "encoder"]  # type: ignore[attr-defined]
+    assert {model.role for model in models[2:]} <= {"classifier"}  # type: ignore[attr-defined]
     assert all(model.object == "model" for model in models)
     assert client.models.retrieve(EMBED) == models[1]
 

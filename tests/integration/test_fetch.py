@@ -17,14 +17,26 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
+from models.distil import hidden_states
 from models.fetch import fetch_all, main, read_bases
+from services.core.classifier import open_tokenizer, word_embeddings
 from services.core.encoder import SentenceEncoder
 from services.core.errors import ModelProblem
-from services.core.registry import resolve
+from services.core.registry import read_manifest, resolve
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -385,3 +397,122 @@ def test_second_fetch_waits_for_the_first(llama_folder: Path, tmp_path: Path) ->
 def test_hash_is_required_for_what_comes_over_a_network(tmp_path: Path, source: str) -> None:
     with pytest.raises(ModelProblem, match="sha256 is required"):
         read_bases(write_params(tmp_path, encoder={"source": source}))
+
+
+@pytest.fixture(scope="session")
+def distilbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of a random DistilBERT as the hub has it: with the head for masked words."""
+    folder = tmp_path_factory.mktemp("distilbert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "first", "text", "another", "."]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "DistilBertTokenizer"}))
+    torch.manual_seed(3)
+    config = DistilBertConfig(vocab_size=len(words), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    DistilBertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_classifier_base_is_made_from_the_encoder(bert_folder: Path, tmp_path: Path) -> None:
+    """Named first in params.yaml and made last; nothing is copied from outside but the encoder."""
+    bases = {"classifier-base": {"source": "role:encoder"}, "encoder": {"source": f"path:{bert_folder}"}}
+    params, out = write_params(tmp_path, **bases), tmp_path / "out"
+    fetch(params, out)
+    assert entries(out) == {"encoder", "classifier-base"}
+    encoder, base = resolve(out, "encoder"), resolve(out, "classifier-base")
+    origin = read_manifest(base.folder).origin
+    assert (origin.source, origin.source_sha256) == ("role:encoder", encoder.manifest_sha256)
+    assert {path.name for path in base.folder.iterdir()} == {
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+    bert = BertModel.from_pretrained(encoder.folder, local_files_only=True)
+    distil = DistilBertModel.from_pretrained(base.folder, local_files_only=True)
+    states = [hidden_states(model, tokenizer, ["a first text.", "another"]) for model in (bert, distil)]
+    assert float((states[0] - states[1]).abs().max()) < 1e-5
+
+    inode = base.folder.stat().st_ino
+    assert "classifier-base: tiny-classifier-base" in fetch(params, out)
+    assert base.folder.stat().st_ino == inode and resolve(out, "classifier-base") == base
+    fetch(params, tmp_path / "again")
+    assert resolve(tmp_path / "again", "classifier-base").id == base.id
+
+
+def test_classifier_base_follows_the_encoder(bert_folder: Path, tmp_path: Path) -> None:
+    bases = {"encoder": {"source": f"path:{bert_folder}"}, "classifier-base": {"source": "role:encoder"}}
+    out = tmp_path / "out"
+    fetch(write_params(tmp_path, **bases), out)
+    before = resolve(out, "classifier-base")
+
+    other = tmp_path / "other"
+    shutil.copytree(bert_folder, other)
+    weights = load_file(other / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] += 1
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    told = fetch(write_params(tmp_path, **{**bases, "encoder": {"source": f"path:{other}"}}), out)
+    assert "encoder: another model or source is asked for now" in told
+    after = resolve(out, "classifier-base")
+    assert after.id != before.id
+    assert read_manifest(after.folder).origin.source_sha256 == resolve(out, "encoder").manifest_sha256
+
+
+def test_damaged_encoder_is_no_source(bert_folder: Path, tmp_path: Path) -> None:
+    """The encoder is put right first, then the base is found to be whole: nothing else changes."""
+    bases = {"encoder": {"source": f"path:{bert_folder}"}, "classifier-base": {"source": "role:encoder"}}
+    params, out = write_params(tmp_path, **bases), tmp_path / "out"
+    fetch(params, out)
+    before = {role: resolve(out, role) for role in bases}
+    weights = out / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    shutil.rmtree(out / "classifier-base")
+    fetch(params, out)
+    assert {role: resolve(out, role) for role in bases} == before
+
+
+def test_distilbert_is_taken_as_it_is(distilbert_folder: Path, tmp_path: Path) -> None:
+    fetch(write_params(tmp_path, **{"classifier-base": {"source": f"path:{distilbert_folder}"}}), tmp_path / "out")
+    base = resolve(tmp_path / "out", "classifier-base")
+    assert sha256(base.folder / "model.safetensors") == sha256(distilbert_folder / "model.safetensors")
+    assert tuple(word_embeddings(base.folder).shape) == (10, 16)
+    assert len(open_tokenizer(base.folder, 8).encode("a first text", "another").ids) == 7
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps 1e-05 has no DistilBERT form"),
+        ({"hidden_act": "silu"}, "'silu' has no DistilBERT form"),
+        ({"model_type": "llama"}, "only models of the architectures DistilBERT and BERT"),
+    ],
+)
+def test_what_has_no_distilbert_form_is_refused(
+    bert_folder: Path, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(bert_folder, source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, **changed}))
+    with pytest.raises(ModelProblem, match=message):
+        fetch(write_params(tmp_path, **{"classifier-base": {"source": "path:source"}}), tmp_path / "out")
+    assert entries(tmp_path / "out") == set()
+
+
+def test_distilbert_that_lacks_a_weight_is_refused(distilbert_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(distilbert_folder, source)
+    weights = load_file(source / "model.safetensors")
+    del weights["distilbert.transformer.layer.0.ffn.lin1.bias"]
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelProblem, match=r"lack .*ffn\.lin1\.bias"):
+        fetch(write_params(tmp_path, **{"classifier-base": {"source": "path:source"}}), tmp_path / "out")
+    assert entries(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize("target", ["generator", "classifier-base", "nothing"])
+def test_role_that_is_not_fetched_is_no_source(bert_folder: Path, tmp_path: Path, target: str) -> None:
+    bases = {"encoder": {"source": f"path:{bert_folder}"}, "classifier-base": {"source": f"role:{target}"}}
+    with pytest.raises(ModelProblem, match=rf"role:{target} .* names no base that is fetched[\s\S]*those are encoder"):
+        read_bases(write_params(tmp_path, **bases))

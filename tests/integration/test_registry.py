@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.core.errors import ModelProblem
-from services.core.registry import MANIFEST, Origin, resolve, verify, write_manifest
+from services.core.registry import MANIFEST, Origin, Training, read_manifest, resolve, verify, write_manifest
 
 ORIGIN = Origin("encoder", "tiny", "path:somewhere", "0" * 64, "Apache-2.0")
 
@@ -119,5 +119,28 @@ def test_damaged_manifest_is_refused(folder: Path, key: str, value: object, mess
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', "\x00"])
 def test_manifest_that_is_not_one_is_refused(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
+    with pytest.raises(ModelProblem, match="is damaged"):
+        verify(folder)
+
+
+TRAINING = Training("base@0123456789ab", "1" * 64, "2" * 64, "3" * 40, {"accuracy": 0.75, "loss": 0.5})
+
+
+def test_the_training_is_kept_and_leaves_the_id_alone(folder: Path) -> None:
+    bare = verify(folder)
+    assert bare.training is None
+    assert write_manifest(folder, ORIGIN, TRAINING).training == TRAINING
+    assert (verify(folder).training, verify(folder).id) == (TRAINING, bare.id)
+    assert read_manifest(folder).training == TRAINING
+
+
+@pytest.mark.parametrize(
+    "training", [{}, [], "x", {"base": "x"}, {"metrics": []}, {"metrics": {"loss": None}}, {"metrics": {"loss": "low"}}]
+)
+def test_a_damaged_training_is_refused(folder: Path, training: object) -> None:
+    write_manifest(folder, ORIGIN, TRAINING)
+    body = json.loads((folder / MANIFEST).read_text())
+    whole = {**body["training"], **training} if isinstance(training, dict) and "metrics" in training else training
+    (folder / MANIFEST).write_text(json.dumps({**body, "training": whole}))
     with pytest.raises(ModelProblem, match="is damaged"):
         verify(folder)

@@ -28,3 +28,23 @@ def test_a_value_out_of_range_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CAPSTONE_MAX_PAGES", "0")
     with pytest.raises(ValidationError, match="max_pages"):
         load_settings()
+
+
+def test_the_release_is_opened_where_something_is_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().wanted_release == Path("release")
+    assert load_settings(generator="scripted").wanted_release == Path("release")
+    assert load_settings(classifier="overlap").wanted_release == Path("release")
+    assert load_settings(generator="scripted", classifier="overlap").wanted_release is None
+    monkeypatch.setenv("CAPSTONE_RELEASE_DIR", "elsewhere")
+    assert load_settings().wanted_release == Path("elsewhere")
+    monkeypatch.setenv("CAPSTONE_RELEASE_DIR", "")
+    assert load_settings().wanted_release is None
+
+
+def test_further_classifiers_lie_with_the_models_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPSTONE_MODELS_DIR", "/models")
+    monkeypatch.setenv("CAPSTONE_CLASSIFIERS_DIR", "")
+    assert load_settings().named_classifiers == Path("/models/classifiers")
+    monkeypatch.setenv("CAPSTONE_CLASSIFIERS_DIR", "/mine")
+    assert load_settings().named_classifiers == Path("/mine")
+    assert load_settings(classifier="overlap").named_classifiers is None

@@ -35,7 +35,18 @@ def test_damaged_archive_is_refused(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "tiny", "wheel:tiny", "wheel:tiny>=1", "wheel:--index-url=x==1", "hub:org/name", "hub:name@v1", "path:"],
+    [
+        "",
+        "tiny",
+        "wheel:tiny",
+        "wheel:tiny>=1",
+        "wheel:--index-url=x==1",
+        "hub:org/name",
+        "hub:name@v1",
+        "path:",
+        "role:",
+        "role:../x",
+    ],
 )
 def test_source_that_pins_nothing_is_refused(text: str) -> None:
     with pytest.raises(ModelProblem, match="is not a model source"):

@@ -46,7 +46,8 @@ def generator(generator_files: ModelFiles) -> Any:
 def test_weights_are_those_of_params() -> None:
     for role, base in read_bases(ROOT / "params.yaml").items():
         origin = read_manifest(MODELS_DIR / role).origin
-        assert (origin.name, origin.source, origin.source_sha256) == (base.name, base.source, base.sha256)
+        assert (origin.name, origin.source) == (base.name, base.source)
+        assert base.sha256 in (None, origin.source_sha256)
 
 
 @pytest.mark.parametrize(

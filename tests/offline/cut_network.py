@@ -1,6 +1,6 @@
 """Start, ingest and ask with the network cut, with real models, and prove that nothing even tries to reach out.
 
-    python tests/offline/cut_network.py
+    python -m tests.offline.cut_network
 
 Runs itself again in a network namespace that has nothing but loopback (`unshare --net`, as root or in a user
 namespace). Exits with 1 if a check fails, and with 77 if this machine allows no namespace: nothing was proven then.
@@ -32,6 +32,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tests.checks import Checks
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "fhs-3.0.pdf"
 QUESTION = "Where do host-specific configuration files belong?"
@@ -57,21 +59,10 @@ with contextlib.suppress(OSError):
 console = Console(highlight=False)
 
 
-class Checks:
-    def __init__(self) -> None:
-        self.passed = self.failed = 0
-
-    def check(self, name: str, holds: bool, found: object = "") -> None:
-        self.passed += holds
-        self.failed += not holds
-        mark = "[green]passed[/]" if holds else "[red]FAILED[/]"
-        console.print(f"{mark} {name}" + (f" ({found})" if found != "" else ""), soft_wrap=True)
-
-
 def main() -> int:
     if "--inside" not in sys.argv[1:]:
         return run_inside()
-    checks = Checks()
+    checks = Checks(console)
     bring_up_loopback()
     check_that_nothing_is_reachable(checks)
     with tempfile.TemporaryDirectory(prefix="capstone-offline-") as folder:
@@ -90,8 +81,7 @@ def run_inside() -> int:
             refusals.append("there is no `unshare` command (util-linux)")
             break
         if tried.returncode == 0:
-            script = str(Path(__file__).resolve())
-            os.execvp("unshare", ["unshare", *options, sys.executable, script, "--inside"])
+            os.execvp("unshare", ["unshare", *options, sys.executable, "-m", "tests.offline.cut_network", "--inside"])
         refusals.append(tried.stderr.strip())
     console.print(
         f"[red]The network cannot be cut on this machine: {'; '.join(refusals)}. Nothing was proven.[/]", soft_wrap=True

@@ -5,7 +5,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.generate import Decoding, Finish, Message, ScriptedGenerator, StopCutter
+from services.api.generate import Decoding, Finish, ScriptedGenerator, StopCutter
+from services.core.prompt import Message
 
 
 def cut(pieces: list[str], stops: list[str]) -> tuple[str, bool]:

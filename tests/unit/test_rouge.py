@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rouge_score import rouge_scorer
 
-from services.eval.rouge import VARIANTS, score_pairs
+from services.core.rouge import VARIANTS, score_pairs
 
 PAIRS = [
     ("the cat sat on the mat", "the cat lay on the mat"),

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 
 from services.api.generate import Finish
 from services.api.openai_schemas import ChatIn, EmbeddingsIn
-from services.api.resources import ApiResources, resources_of
+from services.api.resources import ApiResources, model_name, resources_of
 from services.api.schemas import Usage
 from services.core.errors import CapstoneError, InvalidRequest, NotFound
 from services.core.http import JSON_BODY_MAX_BYTES
@@ -27,16 +27,16 @@ Resources = Annotated[ApiResources, Depends(resources_of)]
 
 @router.get("/models")
 def list_models(resources: Resources) -> dict[str, Any]:
-    """The generator and the encoder, by the names under which requests may ask for them."""
-    names = [_name(resources.generator.id), _name(resources.encoder.id)]
-    return {"object": "list", "data": [_model(name) for name in names]}
+    """The generator, the encoder and the classifiers, by the names under which requests may ask for them."""
+    return {"object": "list", "data": _models(resources)}
 
 
 @router.get("/models/{model}")
 def get_model(resources: Resources, model: str) -> dict[str, Any]:
-    if model not in (_name(resources.generator.id), _name(resources.encoder.id)):
+    found = next((one for one in _models(resources) if one["id"] == model), None)
+    if found is None:
         raise NotFound(f"There is no model {model!r}. GET /v1/models lists what there is.")
-    return _model(model)
+    return found
 
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
@@ -115,15 +115,26 @@ def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
     return [float(value) for value in vector]
 
 
-def _name(model_id: str) -> str:
-    """The part of an id that people use: `SmolLM2-135M-Instruct` of `SmolLM2-135M-Instruct@0123abcd`."""
-    return model_id.partition("@")[0]
+def _models(resources: ApiResources) -> list[dict[str, Any]]:
+    """OpenAI's members, then ours: what the model is for, its exact weights, and the release that brought them."""
+    generator, encoder, release = resources.generator, resources.encoder, resources.release
+    adapted = {"adapter": generator.adapter, "release": release.id if release and generator.adapter else None}
+    return [
+        _model(model_name(generator.id), "generator", generator.id) | adapted,
+        _model(model_name(encoder.id), "encoder", encoder.id),
+        *(
+            _model(one.name, "classifier", one.classifier.id)
+            | {"release": one.lineage.release, "labels": one.classifier.labels}
+            for one in resources.classifiers.all()
+        ),
+    ]
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "capstone"}
+def _model(name: str, role: str, weights: str) -> dict[str, Any]:
+    openai = {"id": name, "object": "model", "created": 0, "owned_by": "capstone"}
+    return openai | {"role": role, "weights": weights, "release": None}
 
 
 def _require(asked: str, model_id: str) -> None:
-    if asked not in (model_id, _name(model_id)):
-        raise NotFound(f"The model here is {_name(model_id)!r}, not {asked!r}.")
+    if asked not in (model_id, model_name(model_id)):
+        raise NotFound(f"The model here is {model_name(model_id)!r}, not {asked!r}.")

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.core.http import JSON_BODY_MAX_BYTES
-from services.eval.rouge import VARIANTS, Variant, score_pairs
+from services.core.rouge import VARIANTS, Variant, score_pairs
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 

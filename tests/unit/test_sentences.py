@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.cite import quotable_spans, sentence_spans
+from services.core.sentences import quotable_spans, sentence_spans
 
 
 def sentences(text: str) -> list[str]:

@@ -1,0 +1,30 @@
+"""The section `classifier:` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from models.schedule import Schedule
+from models.section import Section
+
+Probability = Field(ge=0, lt=1)
+
+
+class Stretches(Section):
+    """A training before the training, on pairs cut to a stretch; see models/classifier/stretches.py."""
+
+    words: int = Field(ge=4)
+    draws: int = Field(ge=1, description="each time with other cuts and other negatives")
+    negatives: int = Field(ge=1, description="of each question in one draw; many positives are what makes it learn")
+    training: Schedule
+
+
+class ClassifierParams(Section):
+    max_tokens: int = Field(ge=8, le=512, description="of text and pair together; what is longer is cut")
+    dropout: float = Probability
+    attention_dropout: float = Probability
+    head_dropout: float = Probability
+    validation_share: float = Field(gt=0, lt=0.5, description="of one's own rows, where no split is given")
+    test_share: float = Field(gt=0, lt=0.5, description="of one's own rows, where no split is given")
+    stretches: Stretches | None = Field(description="null: none; never for rows of one's own")
+    training: Schedule

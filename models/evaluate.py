@@ -1,0 +1,180 @@
+"""Stage evaluate: the release -> figures, plots and model cards in reports/. `python -m models.evaluate`.
+
+What is judged is the form that ships: half precision, the adapter merged into the base as serving does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from models.card import classifier_card, generator_card
+from models.classifier.calibrate import read_thresholds
+from models.classifier.data import indices_of, read_examples
+from models.classifier.evaluate import Split, Splits
+from models.classifier.evaluate import evaluate as judge_classifier
+from models.classifier.plots import reliability_svg, roc_svg
+from models.classifier.save import compare_forms
+from models.classifier.train import MODEL
+from models.data.sources import read_sources
+from models.files import staged_folder, write_json
+from models.generator import evaluate as judge
+from models.generator import plots
+from models.generator.answers import answers
+from models.generator.data import ExampleRow, answerable
+from models.generator.data import read_examples as read_generator_examples
+from models.generator.model import load_base, load_tokenizer, with_adapter
+from models.generator.save import ADAPTER
+from models.params import Params, load_params
+from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, PREPARED, RELEASE, REPORTS
+from models.progress import Steps
+from models.provenance import facts_of, read_facts
+from models.quiet import quiet
+from models.stage import run_stage
+from models.training import CURVE
+from services.core.classifier import ClassifierConfig, TransformersClassifier
+from services.core.encoder import open_encoder
+from services.core.registry import ModelFiles, Release, resolve, resolve_release, verify
+
+ANSWER_TOKENS = 96  # what serving allows unless it is told otherwise
+VERDICT = "metrics.json"
+TRAINED_REMEDY = "Train it again with `dvc repro`."
+
+
+def evaluate(
+    params: Params, models_dir: Path, prepared: Path, classifier: Path, generator: Path, folder: Path, out: Path
+) -> None:
+    """Write the reports on the release in `folder` to `out`.
+
+    `classifier` and `generator` are the outputs of training, to compare the shipped forms with. Raises ModelProblem
+    for a release that is damaged or does not fit, BadInput for unusable examples.
+    """
+    steps = Steps(Console())
+    release = resolve_release(folder, models_dir)
+    used = read_facts(prepared).made_of.sources
+    data = {"sources": [source.model_dump(mode="json") for source in read_sources() if source.name in used]}
+    with quiet(), staged_folder(out) as made:
+        report = {"model": facts_of(release.classifier), "data": data}
+        report |= _classifier(release, models_dir, prepared, classifier, steps)
+        first = report
+        write_json(made / "classifier.json", report)
+        (made / "reliability.svg").write_text(reliability_svg(report), encoding="utf-8")
+        (made / "roc.svg").write_text(roc_svg(report), encoding="utf-8")
+        (made / "classifier.md").write_text(classifier_card(report), encoding="utf-8")
+
+        rows = answerable(read_generator_examples(prepared / "examples.test.jsonl"))[: params.evaluate.max_questions]
+        report = {"model": facts_of(release.adapter), "data": data}
+        report |= _generator(release, models_dir, rows, generator, steps)
+        write_json(made / "generator.json", report)
+        (made / "generator.svg").write_text(plots.answers_svg(report), encoding="utf-8")
+        (made / "generator.md").write_text(generator_card(report), encoding="utf-8")
+        write_json(made / VERDICT, _verdict(release, first, report))
+        for name, folder in (("classifier", classifier), ("generator", generator)):
+            _write_curves(folder / CURVE, made / "curves", name)
+
+
+def _classifier(release: Release, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+    base = resolve(models_dir, "classifier-base")
+    threads = torch.get_num_threads()
+    shipped = TransformersClassifier(release.classifier, base, threads)
+    whole = TransformersClassifier(verify(trained / MODEL, TRAINED_REMEDY), base, threads)
+    parts = {}
+    for name in ("train", "validation", "test"):
+        path = prepared / f"pairs.{name}.jsonl"
+        rows = read_examples(path)
+        parts[name] = Split(rows, np.array(indices_of(rows, shipped.labels, path)))
+    splits = Splits(**parts)
+    temperature = ClassifierConfig.read(release.classifier.folder).temperature
+    report = judge_classifier(shipped, temperature, splits, read_thresholds(trained), steps)
+    with steps.step("sufficiency: compare with the trained form"):
+        return report | {"form": compare_forms(whole, shipped, [row.input for row in splits.test.examples])}
+
+
+def _generator(
+    release: Release, models_dir: Path, rows: list[ExampleRow], trained: Path, steps: Steps
+) -> dict[str, Any]:
+    base = resolve(models_dir, "generator")
+    tokenizer = load_tokenizer(base)
+    encoder = open_encoder("sentence", models_dir, torch.get_num_threads())
+    models = {"base": partial(load_base, base), "lora": partial(_adapted, base, release.adapter)}
+    placed, scored, said = {}, {}, {}
+    first, later = judge.placements(rows)
+    for placement in (first, later):
+        name = placement.name
+        said[name] = judge.all_answers(placement, models, tokenizer, encoder, release.prompt, ANSWER_TOKENS, steps)
+        scored[name] = judge.scores(placement.rows, said[name])
+        placed[name] = judge.summary(scored[name])
+    ours, theirs = said[later.name]["lora"], scored[later.name]["lora"]
+    whole = verify(trained / ADAPTER, TRAINED_REMEDY)
+    with steps.step("the trained form answers", len(rows)) as advance:
+        model = _adapted(base, whole)
+        same = answers(model, tokenizer, release.prompt, later.rows, encoder, ANSWER_TOKENS, advance)
+    whole_scores = judge.scores(later.rows, {"lora": ours, "whole": same})
+    return {
+        "questions": len(later.rows),
+        "passes": judge.passes(placed[later.name]),
+        "placements": placed,
+        "slices": judge.slices(later.rows, theirs),
+        "failures": judge.failures(later.rows, ours, theirs),
+        "form": {
+            "trained": whole.id,
+            "shipped": release.adapter.id,
+            "answers": len(ours),
+            "same_answers": sum(a == b for a, b in zip(ours, same, strict=True)),
+            "shipped_is_better_by": judge.summary(whole_scores)["lora_is_better_by"]["whole"],
+        },
+    }
+
+
+def _verdict(release: Release, classifier: dict[str, Any], generator: dict[str, Any]) -> dict[str, Any]:
+    """Headline figures, and whether the release is better than what it has to beat: by its whole interval, for the
+    classifier's ROC-AUC; on average, for the generator."""
+    better = classifier["classifier_is_better_by"]
+    passes = {f"classifier_beats_{name}": better[name]["roc_auc"]["low"] > 0 for name in ("tfidf", "passage_only")}
+    answered = generator["placements"]["not_first"]["systems"]
+    figures = {f"classifier_{name}": own["value"] for name, own in classifier["systems"]["classifier"].items()}
+    for system in ("lora", "base", "best_sentence", "lead"):
+        figures |= {f"{system}_{metric}": answered[system][metric]["value"] for metric in judge.MUST_WIN}
+    return {"release": release.id, "passes": passes | {"generator": generator["passes"]}, "figures": figures}
+
+
+def _write_curves(curve: Path, folder: Path, name: str) -> None:
+    """The losses as two tables, step and loss, for `dvc plots`."""
+    folder.mkdir(exist_ok=True)
+    found = json.loads(curve.read_bytes())
+    for part in ("train", "validation"):
+        lines = ["step,loss", *(f"{point['step']},{point['loss']:.6f}" for point in found[part])]
+        (folder / f"{name}.{part}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _adapted(base: ModelFiles, adapter: ModelFiles) -> Any:
+    return with_adapter(load_base(base), adapter)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--params", type=Path, default=PARAMS)
+    folders = {"models-dir": MODELS, "prepared": PREPARED, "classifier": CLASSIFIER, "generator": GENERATOR}
+    for name, default in {**folders, "release": RELEASE, "out": REPORTS}.items():
+        options.add_argument(f"--{name}", type=Path, default=default)
+    given = options.parse_args()
+    evaluate(
+        load_params(given.params),
+        given.models_dir,
+        given.prepared,
+        given.classifier,
+        given.generator,
+        given.release,
+        given.out,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,38 @@
+"""What ships in release/: whole, small, and the very thing that the reports are about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.export import MAX_BYTES
+from services.core.registry import Release, resolve_release
+from tests.tiny import ROOT
+
+
+@pytest.fixture(scope="module")
+def release(models_dir: Path) -> Release:
+    return resolve_release(ROOT / "release", models_dir)
+
+
+def test_it_is_small_enough_to_ship(release: Release) -> None:
+    assert sum(path.stat().st_size for path in release.folder.rglob("*") if path.is_file()) < MAX_BYTES
+
+
+def test_the_reports_are_about_it(release: Release) -> None:
+    verdict = json.loads((ROOT / "reports" / "metrics.json").read_bytes())
+    assert verdict["release"] == release.id
+    for name, files in (("classifier", release.classifier), ("generator", release.adapter)):
+        report = json.loads((ROOT / "reports" / f"{name}.json").read_bytes())
+        assert report["model"]["id"] == files.id
+        card = (ROOT / "reports" / f"{name}.md").read_text(encoding="utf-8")
+        assert files.id in card
+        assert release.data_sha256 in card
+
+
+def test_the_adapter_answers_better_than_the_base(release: Release) -> None:
+    not_first = json.loads((ROOT / "reports" / "generator.json").read_bytes())["placements"]["not_first"]
+    for metric in ("contains", "rougeL"):
+        assert not_first["lora_is_better_by"]["base"][metric]["low"] > 0
