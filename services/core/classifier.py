@@ -192,6 +192,7 @@ def open_tokenizer(base_folder: Path, max_tokens: int) -> Tokenizer:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(base_folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a text is those five characters, not the end of the text
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens, strategy="longest_first")
     return tokenizer

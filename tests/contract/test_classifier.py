@@ -135,6 +135,12 @@ def test_results_are_those_of_transformers_own_model(tmp_path: Path) -> None:
     assert {result.label for result in found} <= {"one", "two", "three"}
 
 
+def test_a_separator_in_a_text_is_text(tmp_path: Path) -> None:
+    tokenizer = open_tokenizer(make_base(tmp_path).folder, 64)
+    separator = tokenizer.token_to_id("[SEP]")
+    assert tokenizer.encode("a [SEP] b", "c").ids.count(separator) == 2
+
+
 def test_temperature_spreads_the_probabilities_and_keeps_the_order(tmp_path: Path) -> None:
     base = make_base(tmp_path)
     cold, warm = (
