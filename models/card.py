@@ -123,7 +123,7 @@ The answers furthest from what was expected.
 
 ## Limits
 A model of 135 million parameters: it can put the wrong number beside the right quote, and it repeats what it reads. The
-test questions are of the same authors as the training questions.
+test questions were written in the same way as the training questions, and an earlier trial of the settings was judged by them.
 
 ## Form
 Shipped in half precision: {form["same_answers"]} of {form["answers"]} answers are word for word those of the form that was trained. It is better
@@ -219,7 +219,8 @@ The most confident mistakes.
 
 ## Limits
 Negatives are passages that retrieval found near and that hold neither the quote nor a short answer; some may answer in other
-words. The test questions are of the same authors as the training questions.
+words. Passages that hold a short answer, but are not the ones the question was written from, are in no split: nobody knows their
+label. The test questions were written in the same way as the training questions.
 
 ## Form
 Shipped in half precision without the word embeddings, which are the base's own: on {form["inputs"]} pairs the largest difference of a

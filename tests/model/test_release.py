@@ -32,7 +32,15 @@ def test_the_reports_are_about_it(release: Release) -> None:
         assert release.data_sha256 in card
 
 
-def test_the_adapter_answers_better_than_the_base(release: Release) -> None:
+def test_the_adapter_answers_better_than_what_needs_no_training() -> None:
     not_first = json.loads((ROOT / "reports" / "generator.json").read_bytes())["placements"]["not_first"]
     for metric in ("contains", "rougeL"):
-        assert not_first["lora_is_better_by"]["base"][metric]["low"] > 0
+        better = {name: gain[metric] for name, gain in not_first["lora_is_better_by"].items()}
+        assert better["base"]["low"] > 0 and better["lead"]["low"] > 0
+        assert better["best_sentence"]["value"] > 0
+
+
+def test_the_classifier_ranks_better_than_bags_of_words() -> None:
+    better = json.loads((ROOT / "reports" / "classifier.json").read_bytes())["classifier_is_better_by"]
+    for name in ("tfidf", "overlap", "passage_only"):
+        assert better[name]["roc_auc"]["low"] > 0
