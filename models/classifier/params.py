@@ -16,6 +16,7 @@ class Stretches(Section):
     words: int = Field(ge=4)
     draws: int = Field(ge=1, description="each time with other cuts and other negatives")
     negatives: int = Field(ge=1, description="of each question in one draw; many positives are what makes it learn")
+    cloze: int = Field(ge=0, description="questions made of the passages' own words, for training only")
     training: Schedule
 
 

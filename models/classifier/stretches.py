@@ -2,7 +2,9 @@
 
 From whole passages alone a small model does not find out that question and passage are to be compared: one sentence in
 two hundred words makes the difference, and for hundreds of steps the loss stays at that of guessing. On stretches it
-falls at once, and what was learned there carries over.
+falls at once, and what was learned there carries over. Easier still, and as many as one likes, are the rows of an
+inverse cloze task (Lee, Chang and Toutanova 2019): a few words for a question, for its passage the stretch that has
+them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from models.provenance import REMEDY
 from services.core.answer_metrics import words
 
 MIN_SHARE = 0.8  # of the evidence's words, to have found it
+CLOZE_SPAN = (8, 14)  # words a cloze question is taken from, of which it keeps some
+CLOZE_KEPT = 0.5
 
 
 def read_evidence(path: Path) -> dict[str, str]:
@@ -61,6 +65,39 @@ def stretches(
                     start = _start(parts, evidence.get(group, ""), params.words, draw)
                     out += [] if start is None else [_cut(example, start, params.words)]
     return out
+
+
+def cloze(examples: Sequence[Example], positive: str, negative: str, params: Stretches, seed: int) -> list[Example]:
+    """`params.cloze` questions with two rows each: the stretch their words are from, and another of the same document.
+
+    Both stretches are of `params.words` words and from the pairs of `examples`.
+    """
+    draw = random.Random(f"{seed}:cloze")  # noqa: S311 - a sample, not a secret
+    texts: dict[str | None, dict[str, None]] = {}
+    for example in examples:
+        if example.text_pair is not None and len(example.text_pair.split()) >= params.words:
+            texts.setdefault(example.document, {})[example.text_pair] = None
+    passages = [(document, text) for document, of_document in texts.items() for text in of_document]
+    others = {document: list(of_document) for document, of_document in texts.items()}
+    out = []
+    for number in range(params.cloze if passages else 0):
+        document, text = draw.choice(passages)
+        stretch = _any_stretch(text, params.words, draw)
+        span = min(draw.randint(*CLOZE_SPAN), params.words)
+        start = draw.randint(0, params.words - span)
+        asked = stretch[start : start + span]
+        question = " ".join([word for word in asked if draw.random() < CLOZE_KEPT] or asked)
+        elsewhere = _any_stretch(draw.choice(others[document]), params.words, draw)
+        group = f"cloze-{number}"
+        for parts, label in ((stretch, positive), (elsewhere, negative)):
+            out.append(Example(text=question, text_pair=" ".join(parts), label=label, group=group, document=document))
+    return out
+
+
+def _any_stretch(text: str, count: int, draw: random.Random) -> list[str]:
+    parts = text.split()
+    start = draw.randint(0, len(parts) - count)
+    return parts[start : start + count]
 
 
 def _cut(example: Example, start: int, count: int) -> Example:

@@ -17,7 +17,7 @@ from models.classifier.evaluate import probabilities_of
 from models.classifier.fit import Task, as_split, fit, save_calibrated, served
 from models.classifier.own import CURVE, train_own
 from models.classifier.params import ClassifierParams
-from models.classifier.stretches import read_evidence, stretches
+from models.classifier.stretches import cloze, read_evidence, stretches
 from models.errors import BadInput
 from models.files import staged_folder, write_json
 from models.params import Params, load_params
@@ -45,7 +45,7 @@ def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, con
     for rows, path in zip((train_rows, validation_rows), paths, strict=True):
         if labels_of(rows, path) != labels:
             raise BadInput(path, f"its labels are not {' and '.join(labels)}", remedy=REMEDY)
-    short = _short(params.classifier, prepared, train_rows, validation_rows, labels[1])
+    short = _short(params.classifier, prepared, train_rows, validation_rows, labels)
     task = Task(NAME, paths[0], train_rows, validation_rows, facts.data_sha256, LICENCE, short)
     fitted = fit(task, params.classifier, base, out, console)
     if fitted is None:
@@ -63,16 +63,16 @@ def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, con
 
 
 def _short(
-    params: ClassifierParams, prepared: Path, train: list[Example], validation: list[Example], positive: str
+    params: ClassifierParams, prepared: Path, train: list[Example], validation: list[Example], labels: tuple[str, ...]
 ) -> tuple[list[Example], list[Example]] | None:
     if params.stretches is None:
         return None
-    seed = params.training.seed
+    (negative, positive), seed = labels, params.training.seed
     cut = [
         stretches(rows, read_evidence(prepared / f"examples.{part}.jsonl"), positive, params.stretches, seed)
         for part, rows in (("train", train), ("validation", validation))
     ]
-    return cut[0], cut[1]
+    return cut[0] + cloze(train, positive, negative, params.stretches, seed), cut[1]
 
 
 def main() -> None:

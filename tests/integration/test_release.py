@@ -256,7 +256,12 @@ def test_what_is_written_is_what_is_read(places: Places) -> None:
     body = json.loads((places.folder / RELEASE).read_text())
     release_id = body.pop("id")
     assert ReleaseForm.model_validate_json(json.dumps(body)).id == release_id == resolved(places).id
-    assert body["prompt"] == {"user": PROMPT.user, "stops": list(PROMPT.stops), "abstention": PROMPT.abstention, "sentences": 0}
+    assert body["prompt"] == {
+        "user": PROMPT.user,
+        "stops": list(PROMPT.stops),
+        "abstention": PROMPT.abstention,
+        "sentences": 0,
+    }
 
 
 # What is made of it ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.classifier.data import Example
 from models.classifier.params import Stretches
-from models.classifier.stretches import stretches
+from models.classifier.stretches import cloze, stretches
 from models.schedule import Schedule
 
 PASSAGE = " ".join(f"w{n}" for n in range(100))
@@ -14,7 +14,7 @@ def row(label: str, group: str = "q1", pair: str | None = PASSAGE) -> Example:
     return Example(text="which?", text_pair=pair, label=label, group=group)
 
 
-def params(draws: int = 1, negatives: int = 5) -> Stretches:
+def params(draws: int = 1, negatives: int = 5, questions: int = 0) -> Stretches:
     training = Schedule(
         epochs=1,
         batch_size=1,
@@ -27,7 +27,7 @@ def params(draws: int = 1, negatives: int = 5) -> Stretches:
         patience=1,
         seed=1,
     )
-    return Stretches(words=10, draws=draws, negatives=negatives, training=training)
+    return Stretches(words=10, draws=draws, negatives=negatives, cloze=questions, training=training)
 
 
 def cut(rows: list[Example], evidence: dict[str, str], seed: int = 1) -> list[str | None]:
@@ -79,3 +79,20 @@ def test_every_draw_takes_other_cuts_and_other_negatives() -> None:
     assert len(twice) == 60 and twice[:3] == once
     assert len({example.text_pair for example in twice if example.label == "yes"}) > 4
     assert all("w50" in (example.text_pair or "").split() for example in twice if example.label == "yes")
+
+
+def test_a_cloze_question_has_words_of_its_passage_and_a_negative_from_the_same_document() -> None:
+    texts = {"a": PASSAGE, "b": PASSAGE.replace("w", "v"), "c": "too short"}
+    rows = [row("yes", pair=text).model_copy(update={"document": name}) for name, text in texts.items()]
+    found = cloze(rows, "yes", "no", params(questions=30), seed=1)
+    assert [each.label for each in found] == ["yes", "no"] * 30
+    assert {each.document for each in found} == {"a", "b"}
+    for positive, negative in zip(found[::2], found[1::2], strict=True):
+        assert positive.text == negative.text and positive.group == negative.group
+        assert set(positive.text.split()) <= set((positive.text_pair or "").split())
+        for each in (positive, negative):
+            assert len((each.text_pair or "").split()) == 10 and (each.text_pair or "") in texts[each.document or ""]
+
+
+def test_no_cloze_questions_where_no_passage_is_long_enough() -> None:
+    assert cloze([row("yes", pair="too short")], "yes", "no", params(questions=3), seed=1) == []
