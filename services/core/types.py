@@ -92,7 +92,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row of a vector index: `score` is the cosine similarity, in [-1, 1]."""
+    """A row of an index. `score` is larger for better rows: a cosine in [-1, 1], or BM25, which is not negative."""
 
     chunk_id: int
     score: float

@@ -34,13 +34,19 @@ def checked_ids(ids: Ids) -> Ids:
     return np.ascontiguousarray(array, np.int64)
 
 
-def checked_rows(ids: Ids, vectors: Vectors, dim: int) -> tuple[Ids, Vectors]:
-    """Ids (n,) and unit vectors (n, dim) that may be stored as they are; ValueError otherwise."""
+def checked_new_ids(ids: Ids) -> Ids:
+    """Ids (n,) that rows may be stored under; ValueError otherwise."""
     ids = checked_ids(ids)
     if ids.size and (ids.min() < 0 or ids.max() >= MAX_ID):
         raise ValueError(f"chunk ids must be in [0, {MAX_ID})")
     if np.unique(ids).size != ids.size:
         raise ValueError("chunk ids must not be repeated within a call")
+    return ids
+
+
+def checked_rows(ids: Ids, vectors: Vectors, dim: int) -> tuple[Ids, Vectors]:
+    """Ids (n,) and unit vectors (n, dim) that may be stored as they are; ValueError otherwise."""
+    ids = checked_new_ids(ids)
     return ids, _checked_vectors(vectors, (ids.size, dim))
 
 
@@ -71,17 +77,17 @@ def _checked_vectors(vectors: Vectors, shape: tuple[int, int]) -> Vectors:
     return unit_rows(array)
 
 
-def nearest(fetch: Fetch, k: int) -> list[Hit]:
-    """The best `k` of what `fetch(n)` returns, ties by smaller id.
+def nearest(fetch: Fetch, k: int, highest: float = 1.0) -> list[Hit]:
+    """The best `k` of what `fetch(n)` returns, ties by smaller id; scores are in [-1, highest].
 
-    `fetch` gives ids and cosines of the n nearest rows, best first, fewer than n only if there are no more. Which of
+    `fetch` gives ids and scores of the n best rows, best first, fewer than n only if there are no more. Which of
     several equal rows an index returns is arbitrary, so while the k-th place is shared with the last row fetched,
     more are fetched.
     """
     wanted = k + _TIE_MARGIN
     while True:
-        ids, cosines = fetch(wanted)
-        scores = np.clip(np.round(cosines.astype(np.float64), SCORE_DECIMALS), -1.0, 1.0)
+        ids, raw = fetch(wanted)
+        scores = np.clip(np.round(raw.astype(np.float64), SCORE_DECIMALS), -1.0, highest)
         if ids.size < wanted or scores[k - 1] > scores[-1]:
             order = np.lexsort((ids, -scores))[:k]
             return [Hit(int(ids[row]), float(scores[row])) for row in order]
