@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from services.core.catalog import Catalog, Document, new_document_id
+from services.core.encoder import Encoder
 from services.core.jobs import Job
 from services.core.types import Box, Chunk, DocumentInfo, Page, PageKind, Word
 
@@ -38,17 +39,24 @@ def add(catalog: Catalog, text: str, collection: str = "default") -> tuple[Docum
     return catalog.add_document(new_document_id(), collection, f"{text[:20]}.pdf", sha256, len(text))
 
 
-def publish(catalog: Catalog, text: str, collection: str = "default", owner: str = "worker") -> Document:
+def publish(
+    catalog: Catalog, text: str, collection: str = "default", owner: str = "worker", encoder: Encoder | None = None
+) -> Document:
     """Add and publish a document of one page a line of `text`; the queue must be empty before."""
     document, _, _ = add(catalog, text, collection)
     job = catalog.jobs.claim(owner, lease_s=60)
     assert job is not None and job.document_id == document.id
-    finish(catalog, job, text, owner)
+    finish(catalog, job, text, owner, encoder)
     return catalog.document(document.id)
 
 
-def finish(catalog: Catalog, job: Job, text: str, owner: str = "worker") -> None:
+def finish(catalog: Catalog, job: Job, text: str, owner: str = "worker", encoder: Encoder | None = None) -> None:
     pages = [page(number, line) for number, line in enumerate(text.splitlines(), 1)]
     chunks = [chunk(ordinal, of) for ordinal, of in enumerate(pages)]
-    vectors = np.array([vector(each.text) for each in chunks], np.float32)
-    catalog.publish(job, owner, DocumentInfo(len(pages), "A title", None, None), pages, chunks, vectors, ENCODER)
+    info = DocumentInfo(len(pages), "A title", None, None)
+    if encoder is None:
+        vectors = np.array([vector(each.text) for each in chunks], np.float32)
+        catalog.publish(job, owner, info, pages, chunks, vectors, ENCODER)
+    else:
+        vectors = encoder.encode([each.embedding_text() for each in chunks])
+        catalog.publish(job, owner, info, pages, chunks, vectors, encoder.id)

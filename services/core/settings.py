@@ -31,6 +31,18 @@ class Settings(BaseSettings):
     chroma_url: str | None = Field(None, description="http://host:port of a Chroma server; embedded when unset")
     snapshot_every_s: float = Field(30.0, gt=0, description="how often a changed FAISS view is written to disk")
 
+    # Retrieval
+    retrieval: Literal["dense", "lexical", "hybrid"] = Field(
+        "dense", description="by meaning, by words, or by the fused ranks of both"
+    )
+    fusion_dense_weight: float = Field(1.0, gt=0)
+    fusion_lexical_weight: float = Field(1.0, gt=0)
+    fusion_k0: float = Field(60.0, ge=0, description="the larger, the less the first places of a ranking count")
+    fusion_depth: int = Field(50, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more")
+    mmr_trade_off: float | None = Field(
+        None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR); unset: as ranked"
+    )
+
     # Models
     encoder: Literal["sentence", "hashing"] = "sentence"
     generator: Literal["transformers", "scripted"] = "transformers"
@@ -73,7 +85,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_grace_s: int = Field(10, ge=0)
 
-    @field_validator("release_dir", "classifiers_dir", mode="before")
+    @field_validator("release_dir", "classifiers_dir", "mmr_trade_off", mode="before")
     @classmethod
     def empty_is_none(cls, value: object) -> object:
         """An environment variable cannot be None; an empty one would be the current folder."""

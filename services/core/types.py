@@ -6,6 +6,7 @@ after rotation and crop. Character positions index the stored text of one page (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -64,8 +65,12 @@ class Chunk:
     boxes: tuple[Box, ...]  # one a line, in reading order
 
     def embedding_text(self) -> str:
-        """What the encoder reads: the section path, then the text."""
-        return " > ".join(self.section) + "\n" + self.text if self.section else self.text
+        return embedding_text(self.section, self.text)
+
+
+def embedding_text(section: Sequence[str], text: str) -> str:
+    """What is searched of a chunk, by meaning and by words: the section path, then the text."""
+    return " > ".join(section) + "\n" + text if section else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A retrieved chunk, as the catalog holds it at the time of the question."""
+    """A retrieved chunk, as the catalog holds it at the time of the question; `score` is its cosine to the question."""
 
     chunk_id: int
     document_id: str
@@ -112,3 +117,16 @@ class Passage:
     text: str
     boxes: tuple[Box, ...]
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PassageFilter:
+    """What a passage must be of to be found; an empty member asks for nothing. Pages are 1-based, both ends included.
+
+    `documents` are ids of documents. `sections` are titles: one of them must be in the passage's section path.
+    """
+
+    documents: tuple[str, ...] = ()
+    first_page: int | None = None
+    last_page: int | None = None
+    sections: tuple[str, ...] = ()

@@ -371,3 +371,19 @@ def test_searches_and_changes_may_happen_at_once(place: Place) -> None:
         for done in changes:
             done.result()
     assert store.count("c") == 1 + 200
+
+
+def test_a_search_can_be_limited_to_some_ids(place: Place) -> None:
+    store = place()
+    rows = random_units(np.random.default_rng(8), 400)
+    store.add("c", np.arange(400), rows)
+    query = random_units(np.random.default_rng(9), 1)[0]
+    wanted = [*range(0, 400, 7)]
+    hits = store.search("c", query, 10, within=ids_of(*wanted, 7_000, 7))
+    oracle = exact({chunk_id: rows[chunk_id] for chunk_id in wanted}, query, 10)
+    assert ids_found(hits) == [chunk_id for chunk_id, _ in oracle]
+    assert [hit.score for hit in hits] == pytest.approx([score for _, score in oracle], abs=CLOSE)
+    assert ids_found(store.search("c", query, 10, within=ids_of(3, 7_000))) == [3]
+    assert store.search("c", query, 10, within=ids_of()) == store.search("c", query, 10, within=ids_of(7_000)) == []
+    with pytest.raises(ValueError):
+        store.search("c", query, 10, within=np.array([1.5]))

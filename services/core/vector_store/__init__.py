@@ -43,11 +43,12 @@ class VectorStore(Protocol):
     def remove(self, collection: str, ids: NDArray[np.int64]) -> None:
         """Take rows out; ids and collections that are not there are ignored. Raises ValueError if ids are no ids."""
 
-    def search(self, collection: str, query: Vectors, k: int) -> list[Hit]:
+    def search(self, collection: str, query: Vectors, k: int, within: NDArray[np.int64] | None = None) -> list[Hit]:
         """The `k` rows nearest to `query` (dim,), best first, or all of them if there are fewer.
 
-        Scores are rounded to `rules.SCORE_DECIMALS`; equal ones are ordered by smaller id. An unknown collection
-        is an empty one. Raises ValueError for k < 1, another shape, or a query whose length is not finite.
+        `within` (n,) limits the search to these ids; those that are not there are ignored. Scores are rounded to
+        `rules.SCORE_DECIMALS`; equal ones are ordered by smaller id. An unknown collection is an empty one. Raises
+        ValueError for k < 1, another shape, a query whose length is not finite, or if `within` holds no ids.
         """
 
     def count(self, collection: str | None = None) -> int:

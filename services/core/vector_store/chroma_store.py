@@ -115,13 +115,15 @@ class ChromaStore:
             for start in range(0, ids.size, self._batch):
                 self._take(name, ids[start : start + self._batch])
 
-    def search(self, collection: str, query: Vectors, k: int) -> list[Hit]:
+    def search(self, collection: str, query: Vectors, k: int, within: Ids | None = None) -> list[Hit]:
         row = rules.checked_query(query, k, self._dim)
+        asked = None if within is None else np.unique(rules.checked_ids(within))
+        only: list[str] | None = None
 
         def fetch(wanted: int) -> tuple[Ids, Vectors]:
             found = self._on(
                 self._name(collection),
-                lambda handle: handle.query(query_embeddings=row, n_results=wanted, include=["distances"]),
+                lambda handle: handle.query(query_embeddings=row, ids=only, n_results=wanted, include=["distances"]),
             )
             if not found or not found["distances"]:
                 return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -129,6 +131,10 @@ class ChromaStore:
             return ids, 1.0 - np.array(found["distances"][0], np.float32)
 
         with _reaching():
+            if asked is not None:
+                only = self._present(self._name(collection), asked)
+                if not only:
+                    return []
             return rules.nearest(fetch, k)
 
     def count(self, collection: str | None = None) -> int:
@@ -219,6 +225,15 @@ class ChromaStore:
 
     def _take(self, name: str, ids: Ids) -> None:
         self._on(name, lambda handle: handle.delete(ids=_names_of(ids)))
+
+    def _present(self, name: str, ids: Ids) -> list[str]:
+        """Chroma's names of those of `ids` that are there: a query for others fails, one for none is not limited."""
+        found: list[str] = []
+        for start in range(0, ids.size, self._batch):
+            some = _names_of(ids[start : start + self._batch])
+            got = self._on(name, lambda handle, some=some: handle.get(ids=some, include=[]))  # type: ignore[misc]
+            found += got["ids"] if got else []
+        return found
 
     def _drop(self, name: str) -> None:
         with suppress(NotFoundError):

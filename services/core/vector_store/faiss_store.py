@@ -68,11 +68,12 @@ class FaissStore:
                 del self._shelves[collection]
             self._changed = True
 
-    def search(self, collection: str, query: Vectors, k: int) -> list[Hit]:
+    def search(self, collection: str, query: Vectors, k: int, within: Ids | None = None) -> list[Hit]:
         row = rules.checked_query(query, k, self._dim)
+        only = None if within is None else rules.checked_ids(within)
         with self._lock:
             shelf = self._shelves.get(collection)
-            return rules.nearest(lambda wanted: shelf.find(row, wanted), k) if shelf else []
+            return rules.nearest(lambda wanted: shelf.find(row, wanted, only), k) if shelf else []
 
     def count(self, collection: str | None = None) -> int:
         with self._lock:
@@ -165,9 +166,15 @@ class _Shelf:
             self._index.remove_ids(faiss.IDSelectorBatch(np.fromiter(present, np.int64, len(present))))
             self.ids -= present
 
-    def find(self, row: Vectors, wanted: int) -> tuple[Ids, Vectors]:
-        scores, ids = self._index.search(row, min(wanted, len(self.ids)))
-        return ids[0], scores[0]
+    def find(self, row: Vectors, wanted: int, only: Ids | None) -> tuple[Ids, Vectors]:
+        wanted = min(wanted, len(self.ids))
+        if only is None:
+            scores, ids = self._index.search(row, wanted)
+        else:
+            among = faiss.SearchParameters(sel=faiss.IDSelectorBatch(only))
+            scores, ids = self._index.search(row, wanted, params=among)
+        there = ids[0] >= 0  # where too few rows are left, FAISS fills up with -1
+        return ids[0][there], scores[0][there]
 
     def copy(self) -> tuple[Ids, Vectors]:
         """Ids (n,) and rows (n, dim), little-endian, owned by the caller."""
