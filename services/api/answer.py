@@ -11,7 +11,7 @@ from services.api.admission import Admission
 from services.api.cite import Citer
 from services.api.generate import Decoding, Finish, Generator
 from services.api.retrieve import Retriever
-from services.api.schemas import AnswerOut, CitationOut, Lineage, PassageOut, Usage
+from services.api.schemas import AnswerOut, CitationOut, Lineage, SearchOut, Usage
 from services.core.catalog import Catalog, new_answer_id
 from services.core.encoder import Encoder
 from services.core.errors import ClientClosedRequest
@@ -19,7 +19,7 @@ from services.core.evidence import Evidence
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release
 from services.core.streams import Event
-from services.core.types import Passage
+from services.core.types import Passage, PassageFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Question:
     collection: str
     k: int  # passages to read
     decoding: Decoding
+    wanted: PassageFilter | None = None
 
 
 class Answerer:
@@ -68,9 +69,9 @@ class Answerer:
         Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent.
         """
         clock = _Clock()
-        found = self._retriever.search(question.collection, question.text, question.k)
+        found = self._retriever.search(question.collection, question.text, question.k, question.wanted)
         clock.lap("retrieve")
-        yield Event("passages", [PassageOut.of(passage).model_dump() for passage in found.passages])
+        yield Event("passages", [passage.model_dump() for passage in SearchOut.of(found).results])
         evidence = Evidence.of([passage.text for passage in found.passages], self._encoder)
         clock.lap("read")
 
@@ -140,6 +141,7 @@ class Answerer:
             release=self._release.id if self._release else None,
             data_sha256=self._release.data_sha256 if self._release else None,
             decoding=asdict(decoding),
+            retrieval=asdict(self._retriever.plan),
             git_commit=self._git_commit,
         )
 

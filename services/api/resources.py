@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from services.api.answer import Answerer
 from services.api.cite import Citer
 from services.api.classify import SUFFICIENCY, Classifiers, open_classifiers
 from services.api.generate import Generator, open_generator
-from services.api.retrieve import Retriever
+from services.api.retrieve import Plan, Retriever
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
 from services.core.registry import Release, resolve_release
@@ -24,7 +24,7 @@ from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.vector_store import open_store
 from services.core.version import git_commit
-from services.core.view import IndexView
+from services.core.view import IndexView, LexicalView, View
 
 _log = logging.getLogger("capstone.api")
 
@@ -57,9 +57,9 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
     try:
         catalog.migrate()
         models = _open_models(settings)
-        with _view(settings, catalog, models.encoder) as view:
-            resources = _wire(settings, catalog, models, view)
-            _add_metrics(telemetry, view, resources)
+        with _views(settings, catalog, models.encoder) as (dense, lexical):
+            resources = _wire(settings, catalog, models, dense, lexical)
+            _add_metrics(telemetry, [view for view in (dense, lexical) if view is not None], resources)
             yield resources
     finally:
         catalog.close()
@@ -90,8 +90,10 @@ def model_name(model_id: str) -> str:
     return model_id.partition("@")[0]
 
 
-def _wire(settings: Settings, catalog: Catalog, models: _Models, view: IndexView) -> ApiResources:
-    retriever = Retriever(models.encoder, view)
+def _wire(
+    settings: Settings, catalog: Catalog, models: _Models, dense: IndexView | None, lexical: LexicalView | None
+) -> ApiResources:
+    retriever = Retriever(catalog, models.encoder, Plan.of(settings), dense, lexical)
     admission = Admission("generator", settings.max_waiting_generations, settings.queue_timeout_s, usual_s=4.0)
     sufficiency = models.classifiers.find(SUFFICIENCY)
     answerer = Answerer(
@@ -118,7 +120,29 @@ def _wire(settings: Settings, catalog: Catalog, models: _Models, view: IndexView
 
 
 @contextmanager
-def _view(settings: Settings, catalog: Catalog, encoder: Encoder) -> Iterator[IndexView]:
+def _views(
+    settings: Settings, catalog: Catalog, encoder: Encoder
+) -> Iterator[tuple[IndexView | None, LexicalView | None]]:
+    """The views that the setting `retrieval` needs, up to date; a library that none of them needs is not imported."""
+    dense = _dense_view(settings, catalog, encoder) if settings.retrieval != "lexical" else None
+    lexical = _lexical_view(catalog, encoder) if settings.retrieval != "dense" else None
+    views: list[View] = [view for view in (dense, lexical) if view is not None]
+    ended = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(views, settings.snapshot_every_s, ended), name="view-keeper")
+    try:
+        for view in views:
+            view.catch_up()
+        keeper.start()
+        yield dense, lexical
+    finally:
+        ended.set()
+        if keeper.ident is not None:
+            keeper.join()
+        for view in views:
+            view.close()
+
+
+def _dense_view(settings: Settings, catalog: Catalog, encoder: Encoder) -> IndexView:
     store = open_store(
         settings.vector_store,
         folder=settings.snapshots_dir,
@@ -126,34 +150,30 @@ def _view(settings: Settings, catalog: Catalog, encoder: Encoder) -> Iterator[In
         encoder_id=encoder.id,
         dim=encoder.dim,
     )
-    view = IndexView(catalog, store, encoder.id, encoder.dim)
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(view, settings.snapshot_every_s, ended), name="view-keeper")
-    try:
-        view.catch_up()
-        keeper.start()
-        yield view
-    finally:
-        ended.set()
-        if keeper.ident is not None:
-            keeper.join()
-        view.close()
+    return IndexView(catalog, store, encoder.id, encoder.dim)
 
 
-def _keep(view: IndexView, every_s: float, ended: threading.Event) -> None:
+def _lexical_view(catalog: Catalog, encoder: Encoder) -> LexicalView:
+    from services.core.lexical.tantivy_index import TantivyIndex
+
+    return LexicalView(catalog, TantivyIndex(), encoder.id)
+
+
+def _keep(views: Sequence[View], every_s: float, ended: threading.Event) -> None:
     """Follow the catalog between searches too, so that none of them has much to catch up with."""
     while not ended.wait(every_s):
-        try:
-            view.catch_up()
-            view.save_if_changed()
-        except Exception:  # noqa: BLE001 - the thread must outlive a database or disk that is away for a while
-            _log.exception("view not kept")
+        for view in views:
+            try:
+                view.catch_up()
+                view.save_if_changed()
+            except Exception:  # noqa: BLE001 - the thread must outlive a database or disk that is away for a while
+                _log.exception("view not kept")
 
 
-def _add_metrics(telemetry: Telemetry, view: IndexView, resources: ApiResources) -> None:
+def _add_metrics(telemetry: Telemetry, views: Sequence[View], resources: ApiResources) -> None:
     gauges = {
-        "index_rows": ("Chunks in this process's view.", view.count),
-        "index_lag": ("Committed changes this view has not applied.", view.lag),
+        "index_rows": ("Chunks in this process's view.", views[0].count),
+        "index_lag": ("Committed changes a view has not applied.", lambda: max(view.lag() for view in views)),
         "generation_waiting": ("Requests waiting for the generator.", resources.admission.waiting),
         "classification_waiting": ("Requests waiting for a classifier.", resources.classifiers.admission.waiting),
     }

@@ -8,12 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from services.api.cite import Citation
 from services.api.generate import Decoding, Finish
-from services.core.schemas import BoxOut, CollectionName
-from services.core.types import Passage
+from services.api.retrieve import Retrieved
+from services.core.schemas import BoxOut, CollectionName, Id
+from services.core.types import Passage, PassageFilter
 
 MAX_QUERY_CHARS = 8_000
 MAX_TOKENS = 1_024
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
+PageNumber = Annotated[int, Field(ge=1, lt=2**31)]
+SectionTitle = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 StopStrings = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=4)]
 
 
@@ -23,10 +26,44 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class PagesIn(Strict):
+    """A range of pages, both ends included; an end that is left out is open."""
+
+    first: PageNumber | None = Field(None, alias="from")
+    last: PageNumber | None = Field(None, alias="to")
+
+    @model_validator(mode="after")
+    def ends_are_in_order(self) -> PagesIn:
+        if self.first is None and self.last is None:
+            raise ValueError("give `from`, `to` or both")
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise ValueError("`from` must not be larger than `to`")
+        return self
+
+
+class FilterIn(Strict):
+    """Only passages of these documents (ids), on these pages, and in a section with one of these titles."""
+
+    documents: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
+    pages: PagesIn | None = None
+    sections: Annotated[list[SectionTitle], Field(min_length=1, max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def asks_for_something(self) -> FilterIn:
+        if self.documents is None and self.pages is None and self.sections is None:
+            raise ValueError("give `documents`, `pages`, `sections` or several of them")
+        return self
+
+    def wanted(self) -> PassageFilter:
+        first, last = (self.pages.first, self.pages.last) if self.pages else (None, None)
+        return PassageFilter(tuple(self.documents or ()), first, last, tuple(self.sections or ()))
+
+
 class SearchIn(Strict):
     query: Query
     k: Annotated[int, Field(ge=1, le=100)] = 10
     collection: CollectionName = "default"
+    filter: FilterIn | None = None
 
 
 class PassageOut(BaseModel):
@@ -38,11 +75,12 @@ class PassageOut(BaseModel):
     text: str
     char_start: int
     char_end: int
-    score: float
+    score: float  # cosine similarity to the question, whatever ranked the passage
+    ranks: dict[str, int] = {}  # from 1, in each stage that found it: dense, lexical
     boxes: list[BoxOut]
 
     @classmethod
-    def of(cls, passage: Passage) -> PassageOut:
+    def of(cls, passage: Passage, ranks: dict[str, int]) -> PassageOut:
         return cls(
             document_id=passage.document_id,
             document_name=passage.document_name,
@@ -53,6 +91,7 @@ class PassageOut(BaseModel):
             char_start=passage.char_start,
             char_end=passage.char_end,
             score=round(passage.score, 6),
+            ranks=ranks,
             boxes=[BoxOut(**box._asdict()) for box in passage.boxes],
         )
 
@@ -60,6 +99,11 @@ class PassageOut(BaseModel):
 class SearchOut(BaseModel):
     results: list[PassageOut]
     index_seq: int
+
+    @classmethod
+    def of(cls, found: Retrieved) -> SearchOut:
+        results = [PassageOut.of(passage, found.ranks[passage.chunk_id]) for passage in found.passages]
+        return cls(results=results, index_seq=found.seq)
 
 
 class DecodingIn(Strict):
@@ -88,6 +132,7 @@ class AnswerIn(DecodingIn):
     question: Query
     collection: CollectionName = "default"
     k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 3
+    filter: FilterIn | None = None
 
 
 class CitationOut(BaseModel):
@@ -133,6 +178,7 @@ class Lineage(BaseModel):
     release: str | None = None
     data_sha256: str | None = None
     decoding: dict[str, Any]
+    retrieval: dict[str, Any] | None = None  # stages with their weights, and how their rankings were joined
     git_commit: str
 
 

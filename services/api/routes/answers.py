@@ -23,7 +23,8 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
 
     With `Accept: text/event-stream`: `passages`, `delta`*, `citation`*, `final`; `error` ends a stream that fails.
     """
-    question = Question(body.question, body.collection, body.k, body.decoding())
+    wanted = body.filter.wanted() if body.filter else None
+    question = Question(body.question, body.collection, body.k, body.decoding(), wanted)
     resources.admission.check()
     if wants_sse(request):
         return event_stream(lambda stop: resources.answerer.events(question, stop))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from services.api.resources import ApiResources, resources_of
-from services.api.schemas import PassageOut, SearchIn, SearchOut
+from services.api.schemas import SearchIn, SearchOut
 from services.core.http import JSON_BODY_MAX_BYTES
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
@@ -15,6 +15,6 @@ router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 
 @router.post("/search")
 def search(resources: Annotated[ApiResources, Depends(resources_of)], body: SearchIn) -> SearchOut:
-    """The passages nearest to a query, best first."""
-    found = resources.retriever.search(body.collection, body.query, body.k)
-    return SearchOut(results=[PassageOut.of(passage) for passage in found.passages], index_seq=found.seq)
+    """The best passages for a query, best first. Passages that `filter` leaves out do not take the place of others."""
+    wanted = body.filter.wanted() if body.filter else None
+    return SearchOut.of(resources.retriever.search(body.collection, body.query, body.k, wanted))

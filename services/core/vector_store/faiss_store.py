@@ -171,7 +171,7 @@ class _Shelf:
         if only is None:
             scores, ids = self._index.search(row, wanted)
         else:
-            among = faiss.SearchParameters(sel=faiss.IDSelectorBatch(only))
+            among = faiss.SearchParameters(sel=faiss.IDSelectorBatch(only))  # type: ignore[call-arg]  # made by SWIG
             scores, ids = self._index.search(row, wanted, params=among)
         there = ids[0] >= 0  # where too few rows are left, FAISS fills up with -1
         return ids[0][there], scores[0][there]
