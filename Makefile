@@ -48,6 +48,7 @@ bench: weights  ## the figures of this project, each measured side by side in on
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/gold.py --only all
+	$(BIN)/python benchmarks/retrieval.py
 
 setup: $(READY)
 

@@ -76,8 +76,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def capstone_server(data_dir: Path, models_dir: Path, *, ready_timeout_s: float = 120.0) -> Iterator[str]:
+def capstone_server(
+    data_dir: Path, models_dir: Path, *, settings: Mapping[str, str] | None = None, ready_timeout_s: float = 120.0
+) -> Iterator[str]:
     """Run `capstone up` on a free local port and yield its base URL; stopped, and its children with it, on leaving.
+
+    `settings` are further environment variables.
 
     The log goes to `<data_dir>/../server.log`. Raises RuntimeError if the server exits or is not ready in time.
     """
@@ -89,6 +93,7 @@ def capstone_server(data_dir: Path, models_dir: Path, *, ready_timeout_s: float 
         "CAPSTONE_MODELS_DIR": str(models_dir),
         "CAPSTONE_HOST": "127.0.0.1",
         "CAPSTONE_PORT": str(port),
+        **(settings or {}),
     }
     log_path = data_dir.parent / "server.log"
     with log_path.open("ab") as log:

@@ -16,6 +16,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 from _side_by_side import CACHE, REPOSITORY, capstone_server, environment, interval, last_line, paired_ratio
@@ -73,16 +74,16 @@ def pdf_files(folder: Path | None) -> list[Path]:
 
 def langchain_run(encoder: Path, files: list[Path]) -> tuple[int, int, float]:
     """(pages, chunks, seconds) of one fresh process."""
+    result = langchain_script("ingest_langchain.py", str(encoder.resolve()), *map(str, files))
+    return result["pages"], result["chunks"], result["seconds"]
+
+
+def langchain_script(name: str, *arguments: str) -> Any:
+    """The JSON that a script of this folder prints last, run in LangChain's own environment."""
     requirements = REPOSITORY / "benchmarks" / "langchain-requirements.txt"
     python = environment("bench-langchain", ["-r", str(requirements)])
-    script = REPOSITORY / "benchmarks" / "ingest_langchain.py"
-    result = json.loads(
-        last_line(
-            [str(python), "-W", "ignore", str(script), str(encoder.resolve()), *map(str, files)],
-            env={"HF_HUB_OFFLINE": "1"},
-        )
-    )
-    return result["pages"], result["chunks"], result["seconds"]
+    script = REPOSITORY / "benchmarks" / name
+    return json.loads(last_line([str(python), "-W", "ignore", str(script), *arguments], env={"HF_HUB_OFFLINE": "1"}))
 
 
 def capstone_run(models: Path, files: list[Path], timeout_s: float) -> tuple[int, int, float]:

@@ -17,22 +17,36 @@ import time
 
 from langchain_community.document_loaders import PyPDFLoader
 from langchain_community.vectorstores import FAISS
+from langchain_core.documents import Document
 from langchain_huggingface import HuggingFaceEmbeddings
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 
-def main() -> None:
-    encoder_folder, *files = sys.argv[1:]
+def open_encoder(folder: str) -> HuggingFaceEmbeddings:
+    """The encoder of a model folder, loaded and warm."""
     embeddings = HuggingFaceEmbeddings(
-        model_name=encoder_folder, model_kwargs={"device": "cpu"}, encode_kwargs={"normalize_embeddings": True}
+        model_name=folder, model_kwargs={"device": "cpu"}, encode_kwargs={"normalize_embeddings": True}
     )
     embeddings.embed_query("warm-up")
-    splitter = RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200)
+    return embeddings
+
+
+def load_pages(files: list[str]) -> list[Document]:
+    return [page for file in files for page in PyPDFLoader(file).load()]
+
+
+def split(pages: list[Document]) -> list[Document]:
+    return RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200).split_documents(pages)
+
+
+def main() -> None:
+    encoder_folder, *files = sys.argv[1:]
+    embeddings = open_encoder(encoder_folder)
 
     begin = time.perf_counter()
-    pages = [page for file in files for page in PyPDFLoader(file).load()]
+    pages = load_pages(files)
     loaded = time.perf_counter()
-    chunks = splitter.split_documents(pages)
+    chunks = split(pages)
     index = FAISS.from_documents(chunks, embeddings)
     with tempfile.TemporaryDirectory() as folder:
         index.save_local(folder)

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
     fusion_dense_weight: float = Field(1.0, gt=0)
     fusion_lexical_weight: float = Field(1.0, gt=0)
-    fusion_k0: float = Field(60.0, ge=0, description="the larger, the less the first places of a ranking count")
+    fusion_k0: float = Field(10.0, ge=0, description="the larger, the less the first places of a ranking count")
     fusion_depth: int = Field(50, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more")
     mmr_trade_off: float | None = Field(
         None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR); unset: as ranked"

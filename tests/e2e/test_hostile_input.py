@@ -66,6 +66,8 @@ def test_a_page_that_cannot_be_is_refused(http: httpx.Client, document: dict[str
         ("/v1/search", '{"query": "%s"}'),
         ("/v1/search", '{"query": "x", "%s": 1}'),
         ("/v1/search", '{"query": "x", "collection": "%s"}'),
+        ("/v1/search", '{"query": "x", "filter": {"documents": ["%s"]}}'),
+        ("/v1/search", '{"query": "x", "filter": {"sections": ["%s"]}}'),
         ("/v1/answers", '{"question": "%s"}'),
         ("/v1/answers", '{"question": "x", "stop": ["%s"]}'),
         ("/v1/embeddings", '{"model": "hashing-384", "input": "%s"}'),
