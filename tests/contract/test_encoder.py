@@ -26,10 +26,10 @@ CLOSE = 0.02 if cpu_has_bfloat16() else 1e-5
 
 @pytest.fixture(scope="module", params=["sentence", "hashing", "remembered"])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
-    if request.param == "remembered":
-        return Remembered(HashingEncoder())
-    models = request.getfixturevalue("models_dir") if request.param == "sentence" else Path("nowhere")
-    return open_encoder(request.param, models, threads=2)
+    if request.param == "hashing":
+        return open_encoder("hashing", Path("nowhere"), threads=2)
+    sentence = open_encoder("sentence", request.getfixturevalue("models_dir"), threads=2)
+    return Remembered(sentence) if request.param == "remembered" else sentence
 
 
 def test_vectors_are_float32_rows_of_length_1(encoder: Encoder) -> None:
