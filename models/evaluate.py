@@ -37,6 +37,7 @@ from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, PREPARED, RELEAS
 from models.progress import Steps
 from models.provenance import facts_of, read_facts
 from models.quiet import quiet
+from models.remembered import Remembered
 from models.stage import run_stage
 from models.training import CURVE
 from services.core.classifier import ClassifierConfig, TransformersClassifier
@@ -102,7 +103,7 @@ def _generator(
 ) -> dict[str, Any]:
     base = resolve(models_dir, "generator")
     tokenizer = load_tokenizer(base)
-    encoder = open_encoder("sentence", models_dir, torch.get_num_threads())
+    encoder = Remembered(open_encoder("sentence", models_dir, torch.get_num_threads()))
     models = {"base": partial(load_base, base), "lora": partial(_adapted, base, release.adapter)}
     placed, scored, said = {}, {}, {}
     first, later = judge.placements(rows)

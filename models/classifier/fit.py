@@ -85,7 +85,8 @@ def fit(task: Task, params: ClassifierParams, base: ModelFiles, out: Path, conso
 
         if task.short is not None and params.stretches is not None:
             begun = work / "stretches.safetensors"
-            mark = sha256_of_json([identity, section])
+            # Of the second training only the seed matters here, by which the head was drawn.
+            mark = sha256_of_json([identity, {**section, "training": {"seed": params.training.seed}}])
             if not _load_weights(model, begun, mark) and learn(*task.short, params.stretches.training, "stretches"):
                 save_model(model, str(begun), {"made_from": mark})
         curve = learn(task.train, task.validation, params.training, "whole")

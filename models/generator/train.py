@@ -36,6 +36,7 @@ from models.paths import GENERATOR, MODELS, PARAMS, PREPARED
 from models.progress import Advance, Steps
 from models.provenance import read_facts, training_of
 from models.quiet import quiet
+from models.remembered import Remembered
 from models.stage import run_stage
 from models.tracking import tracked
 from models.training import CURVE, train
@@ -54,7 +55,7 @@ def train_generator(params: Params, models_dir: Path, prepared: Path, out: Path,
     paths = {name: prepared / f"examples.{name}.jsonl" for name in ("train", "validation")}
     rows = {name: answerable(read_examples(path)) for name, path in paths.items()}
     rows["train"] = at_most(rows["train"], SQUAD, params.generator.max_squad)
-    encoder = open_encoder("sentence", models_dir, torch.get_num_threads())
+    encoder = Remembered(open_encoder("sentence", models_dir, torch.get_num_threads()))
     splits = {}
     for name, path in paths.items():
         with Steps(console).step(f"generator: read the {name} examples", len(rows[name])) as advance:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.core.encoder import Encoder, HashingEncoder, cpu_has_bfloat16, open_encoder, unit_rows
+from models.remembered import Remembered
+from services.core.encoder import Encoder, HashingEncoder, Vectors, cpu_has_bfloat16, open_encoder, unit_rows
 from services.core.errors import ModelProblem
 
 TEXTS = [
@@ -22,10 +24,12 @@ TEXTS = [
 CLOSE = 0.02 if cpu_has_bfloat16() else 1e-5
 
 
-@pytest.fixture(scope="module", params=["sentence", "hashing"])
+@pytest.fixture(scope="module", params=["sentence", "hashing", "remembered"])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
-    models = request.getfixturevalue("models_dir") if request.param == "sentence" else Path("nowhere")
-    return open_encoder(request.param, models, threads=2)
+    if request.param == "hashing":
+        return open_encoder("hashing", Path("nowhere"), threads=2)
+    sentence = open_encoder("sentence", request.getfixturevalue("models_dir"), threads=2)
+    return Remembered(sentence) if request.param == "remembered" else sentence
 
 
 def test_vectors_are_float32_rows_of_length_1(encoder: Encoder) -> None:
@@ -104,3 +108,19 @@ def test_unit_rows_leaves_its_argument_alone() -> None:
     raw = np.array([[3, 4], [0, 0]], np.float32)
     assert unit_rows(raw).tolist() == [pytest.approx([0.6, 0.8]), [1, 0]]
     assert raw.tolist() == [[3, 4], [0, 0]]
+
+
+def test_remembered_texts_are_not_embedded_again() -> None:
+    class Counting(HashingEncoder):
+        embedded = 0
+
+        def encode(self, texts: Sequence[str]) -> Vectors:
+            self.embedded += len(texts)
+            return super().encode(texts)
+
+    counting = Counting()
+    remembered = Remembered(counting)
+    first = remembered.encode(["a", "b", "a"])
+    second = remembered.encode(["b", "c"])
+    assert counting.embedded == 3
+    assert np.array_equal(first, HashingEncoder().encode(["a", "b", "a"])) and np.array_equal(second[0], first[1])

@@ -69,6 +69,8 @@ def cloned(clone: Path) -> Path:
 
 def environment(clone: Path) -> dict[str, str]:
     inside = {"PYTHONPATH": str(clone), "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'data' / 'smoke.db'}"}
+    if local := os.environ.get("CAPSTONE_TRAIN_DATA"):
+        inside["CAPSTONE_TRAIN_DATA"] = str(Path(local).resolve())  # the clone lies elsewhere
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, **inside, "PATH": path, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
 
