@@ -64,6 +64,9 @@ def fit(task: Task, params: ClassifierParams, base: ModelFiles, out: Path, conso
     Raises BadInput for rows that nothing can be learned from.
     """
     labels, section = labels_of(task.train, task.path), params.model_dump(mode="json")
+    _refuse_too_few(task.train, params.training, task.path)
+    if task.short is not None and params.stretches is not None:
+        _refuse_too_few(task.short[0], params.stretches.training, task.path)
     identity = {"base": base.id, "data": task.data_sha256}
     work = out.with_name(f".{out.name}.work")
     with quiet():
@@ -75,7 +78,6 @@ def fit(task: Task, params: ClassifierParams, base: ModelFiles, out: Path, conso
                 model,
                 [tokenised(base, params.max_tokens, p, indices_of(p, labels, task.path)) for p in (rows, held_out)],
                 schedule,
-                task.path,
                 work=work / label,
                 identity={**identity, "section": section},
                 label=f"{task.name}, {label}",
@@ -97,15 +99,16 @@ def fit(task: Task, params: ClassifierParams, base: ModelFiles, out: Path, conso
     return Fitted(model, labels, curve)
 
 
-def _learn(
-    model: Any, rows: list[list[dict[str, Any]]], schedule: Schedule, path: Path, **options: Any
-) -> Curve | None:
-    if len(rows[0]) < schedule.batch_size:
+def _refuse_too_few(rows: list[Example], schedule: Schedule, path: Path) -> None:
+    if len(rows) < schedule.batch_size:
         raise BadInput(
             path,
-            f"it has {len(rows[0])} training rows, fewer than one batch of {schedule.batch_size}",
+            f"it has {len(rows)} training rows, fewer than one batch of {schedule.batch_size}",
             remedy="Add rows, or lower classifier.training.batch_size.",
         )
+
+
+def _learn(model: Any, rows: list[list[dict[str, Any]]], schedule: Schedule, **options: Any) -> Curve | None:
     lengths, held_out = [len(row["ids"]) for row in rows[0]], sorted(rows[1], key=lambda row: len(row["ids"]))
     return train(model, rows[0], lengths, held_out, collate, summed_loss, schedule, **options)
 

@@ -33,7 +33,13 @@ TRAINING = {
     "learning_rate": 0.003,
     "evaluate_every": 10,
 }
-STRETCHES = {"words": 4, "draws": 1, "negatives": 2, "training": {**TRAINING, "epochs": 1, "max_steps": None}}
+STRETCHES = {
+    "words": 4,
+    "draws": 1,
+    "negatives": 2,
+    "cloze": 8,
+    "training": {**TRAINING, "epochs": 1, "max_steps": None},
+}
 DATA_SHA256 = "a" * 64
 
 
