@@ -123,7 +123,9 @@ def test_an_answer_has_the_shape_that_is_documented_and_is_logged(real: httpx.Cl
     assert_verified(real, answer)
     assert {citation["document_id"] for citation in answer["citations"]} == {manual["id"]}
     lineage, usage = answer["lineage"], answer["usage"]
-    documented = "id index_seq retrieval encoder generator adapter classifier prompt release data_sha256 decoding git_commit"
+    documented = (
+        "id index_seq retrieval encoder generator adapter classifier prompt release data_sha256 decoding git_commit"
+    )
     assert lineage.keys() == set(documented.split())
     assert lineage["id"] == answer["id"]
     models = {model["role"]: model for model in real.get("/v1/models").json()["data"]}
