@@ -167,7 +167,7 @@ def check_http(report: Report, url: str, catalog: Path, ledger: Ledger, pdfs: Se
         report.check("the list shows what the catalog holds", sorted(set(listed.items()) ^ set(stored.items())))
         answers = [(id_, http.get(f"/v1/documents/{id_}").status_code) for id_ in sorted(deleted)]
         report.check("a deleted document answers 404", [pair for pair in answers if pair[1] != 404])
-        encoder = http.get("/v1/models").json()["data"][-1]["id"]
+        encoder = next(m["id"] for m in http.get("/v1/models").json()["data"] if m["role"] == "encoder")
         for collection, query in _queries(ledger, pdfs):
             body = {"collection": collection, "query": query, "k": K}
             hits = http.post("/v1/search", json=body).json()["results"]
