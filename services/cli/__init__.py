@@ -38,10 +38,10 @@ def up(
     for name, value in (("HOST", host), ("PORT", port), ("DATA_DIR", data_dir), ("LOG_LEVEL", log_level)):
         if value is not None:  # through the environment, so that the worker process sees the same
             os.environ[f"CAPSTONE_{name}"] = str(value)
-    settings = load_settings()
-    configure_logging(settings.log_level)
     console = Console()
     with _told(console):
+        settings = load_settings()
+        configure_logging(settings.log_level)
         check_weights(settings)
         listener = listen(settings)
         url = f"http://{settings.host}:{listener.getsockname()[1]}"

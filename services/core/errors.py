@@ -67,6 +67,12 @@ class ModelProblem(CapstoneError):
     status, code, title = 503, "model_problem", "A model cannot be used"
 
 
+class SettingsProblem(CapstoneError):
+    """A setting has a value that it cannot have. Never raised in a request: nothing starts."""
+
+    code, title = "settings_problem", "A setting cannot be used"
+
+
 class DocumentProblem(CapstoneError):
     """A document that cannot be ingested. Never raised in a request: it becomes the error of the ingest job."""
 

@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.core.errors import SettingsProblem
 
 MIB = 1024 * 1024
 
@@ -118,5 +120,12 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment; `overrides` win (used by the command line and by tests)."""
-    return Settings(_secrets_dir=os.environ.get("CAPSTONE_SECRETS_DIR"), **overrides)  # type: ignore[arg-type]
+    """Settings from the environment; `overrides` win (used by the command line and by tests).
+
+    Raises SettingsProblem, which names the settings and keeps their values to itself: some are secrets.
+    """
+    try:
+        return Settings(_secrets_dir=os.environ.get("CAPSTONE_SECRETS_DIR"), **overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        found = (f"CAPSTONE_{str(one['loc'][0]).upper()}: {one['msg']}." for one in error.errors(include_input=False))
+        raise SettingsProblem(" ".join(found)) from None

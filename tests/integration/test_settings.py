@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from services.cli import app
+from services.core.errors import SettingsProblem
 from services.core.settings import load_settings
 
 
@@ -26,8 +28,27 @@ def test_a_secret_is_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_value_out_of_range_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPSTONE_MAX_PAGES", "0")
-    with pytest.raises(ValidationError, match="max_pages"):
+    with pytest.raises(SettingsProblem, match=r"^CAPSTONE_MAX_PAGES: Input should be greater than 0\.$"):
         load_settings()
+
+
+def test_all_wrong_values_are_named_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPSTONE_PORT", "geheim")
+    monkeypatch.setenv("CAPSTONE_RETRIEVAL", "geheim")
+    with pytest.raises(SettingsProblem) as refused:
+        load_settings()
+    assert "CAPSTONE_PORT" in refused.value.detail
+    assert "CAPSTONE_RETRIEVAL" in refused.value.detail
+    assert "geheim" not in refused.value.detail
+
+
+@pytest.mark.parametrize("command", ["up", "fetch"])
+def test_a_wrong_value_ends_a_command_with_a_sentence(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("CAPSTONE_PORT", "")
+    done = CliRunner().invoke(app, [command])
+    assert done.exit_code == 2
+    assert "CAPSTONE_PORT" in done.output
+    assert "Traceback" not in done.output
 
 
 def test_the_release_is_opened_where_something_is_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
