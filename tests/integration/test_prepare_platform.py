@@ -81,11 +81,12 @@ def test_a_platform_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 STARTS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from rich.console import Console
 from models.prepare.platform import started
 from models.progress import Steps
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
 with started(Path(sys.argv[1]), "hashing", Steps(Console(stderr=True))) as platform:
     print(platform.url, flush=True)
     time.sleep(600)
