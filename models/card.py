@@ -16,6 +16,7 @@ NAMES = {
     "base": "base alone",
     "lead": "lead copy (first sentence of the first passage)",
     "best_sentence": "best sentence (nearest to the question by the encoder)",
+    "classifier_sentence": "best sentence by our classifier, the one in the prompt",
     "tfidf": "TF-IDF + logistic regression",
     "passage_only": "TF-IDF of the passage only",
     "overlap": "shared words",
@@ -91,9 +92,9 @@ def generator_card(report: Figures) -> str:
     lost = form["shipped_is_better_by"]
     return f"""# {report["model"]["id"]}
 
-A LoRA adapter for {report["model"]["base"]}: it answers a question in one sentence from passages of a document.
+A LoRA adapter for {report["model"]["base"]}: it answers a question in one sentence, from the sentence of a document that answers it.
 
-**Intended use.** Inside Capstone, behind retrieval: prompt with 3 to 5 passages, English technical prose. Every answer is
+**Intended use.** Inside Capstone, behind retrieval: prompt with the best sentence of 3 to 5 passages, English technical prose. Every answer is
 checked against quotes of the pages afterwards; the adapter's words alone are no evidence.
 
 **Not for** open questions without passages, advice that harms somebody when it is wrong, other languages. It does not
@@ -136,6 +137,12 @@ by {figure(lost["contains"])} in containment and {figure(lost["rougeL"])} in ROU
 
 def classifier_card(report: Figures) -> str:
     model, gate, form = report["model"], report["gate"], report["form"]
+    abstention = report["abstention"]
+    abstained = ", ".join(
+        f"{name.replace('_', ' ')} {figure(abstention[name])}"
+        for name in ("answerable_answered", "unanswerable_refused", "roc_auc")
+        if name in abstention
+    )
     systems, metrics = list(report["systems"]), list(CLASSIFIER_METRICS)
     head = ["", *CLASSIFIER_METRICS.values()]
     results = table(
@@ -208,6 +215,11 @@ Calibration: temperature {calibration["temperature"]}, chosen on validation docu
 Thresholds, chosen on validation documents, on test questions:
 
 {gates}
+
+A question is answered if the geometric mean of the probabilities of its best passage and its best sentence reaches
+{abstention["threshold"]}: {abstained}.
+
+![Risk against coverage](abstention.svg)
 
 ## Slices
 {documents}

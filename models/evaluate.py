@@ -16,20 +16,23 @@ import torch
 from rich.console import Console
 
 from models.card import classifier_card, generator_card
+from models.classifier import abstention
 from models.classifier.calibrate import read_thresholds
 from models.classifier.data import indices_of, read_examples
 from models.classifier.evaluate import Split, Splits
 from models.classifier.evaluate import evaluate as judge_classifier
-from models.classifier.plots import reliability_svg, roc_svg
+from models.classifier.plots import abstention_svg, reliability_svg, roc_svg
 from models.classifier.save import compare_forms
 from models.classifier.train import MODEL
 from models.data.sources import read_sources
+from models.device import device
 from models.files import staged_folder, write_json
-from models.generator import evaluate as judge
+from models.generator import evaluate as measure
 from models.generator import plots
-from models.generator.answers import answers
+from models.generator.answers import Ids, answers
 from models.generator.data import ExampleRow, answerable
 from models.generator.data import read_examples as read_generator_examples
+from models.generator.hints import hints
 from models.generator.model import load_base, load_tokenizer, with_adapter
 from models.generator.save import ADAPTER
 from models.params import Params, load_params
@@ -37,14 +40,17 @@ from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, PREPARED, RELEAS
 from models.progress import Steps
 from models.provenance import facts_of, read_facts
 from models.quiet import quiet
-from models.remembered import Remembered
+from models.remembered import Remembered, RememberedClassifier
 from models.stage import run_stage
 from models.training import CURVE
 from services.core.classifier import ClassifierConfig, TransformersClassifier
 from services.core.encoder import open_encoder
 from services.core.registry import ModelFiles, Release, resolve, resolve_release, verify
+from services.core.release import ANSWER
 
-ANSWER_TOKENS = 96  # what serving allows unless it is told otherwise
+ANSWER_TOKENS = 160  # what serving allows unless it is told otherwise
+FORM_PAIRS = 1_000  # test pairs on which the shipped form is compared with the trained one
+FORM_ANSWERS = 100  # and answers
 VERDICT = "metrics.json"
 TRAINED_REMEDY = "Train it again with `dvc repro`."
 
@@ -63,11 +69,12 @@ def evaluate(
     data = {"sources": [source.model_dump(mode="json") for source in read_sources() if source.name in used]}
     with quiet(), staged_folder(out) as made:
         report = {"model": facts_of(release.classifier), "data": data}
-        report |= _classifier(release, models_dir, prepared, classifier, steps)
+        report |= _classifier(release.classifier, models_dir, prepared, classifier, steps)
         first = report
         write_json(made / "classifier.json", report)
         (made / "reliability.svg").write_text(reliability_svg(report), encoding="utf-8")
         (made / "roc.svg").write_text(roc_svg(report), encoding="utf-8")
+        (made / "abstention.svg").write_text(abstention_svg(report), encoding="utf-8")
         (made / "classifier.md").write_text(classifier_card(report), encoding="utf-8")
 
         rows = answerable(read_generator_examples(prepared / "examples.test.jsonl"))[: params.evaluate.max_questions]
@@ -81,21 +88,24 @@ def evaluate(
             _write_curves(folder / CURVE, made / "curves", name)
 
 
-def _classifier(release: Release, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
-    base = resolve(models_dir, "classifier-base")
-    threads = torch.get_num_threads()
-    shipped = TransformersClassifier(release.classifier, base, threads)
-    whole = TransformersClassifier(verify(trained / MODEL, TRAINED_REMEDY), base, threads)
+def _classifier(files: ModelFiles, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+    shipped = RememberedClassifier(_judge(files, models_dir))
+    whole = _judge(verify(trained / MODEL, TRAINED_REMEDY), models_dir)
     parts = {}
     for name in ("train", "validation", "test"):
         path = prepared / f"pairs.{name}.jsonl"
         rows = read_examples(path)
         parts[name] = Split(rows, np.array(indices_of(rows, shipped.labels, path)))
     splits = Splits(**parts)
-    temperature = ClassifierConfig.read(release.classifier.folder).temperature
-    report = judge_classifier(shipped, temperature, splits, read_thresholds(trained), steps)
+    temperature = ClassifierConfig.read(files.folder).temperature
+    thresholds = read_thresholds(trained)
+    report = judge_classifier(shipped, temperature, splits, thresholds, steps)
+    with steps.step("sufficiency: which questions would be answered"):
+        asked = abstention.questions_of(shipped, splits.test.examples)
+        report["abstention"] = abstention.report(asked, thresholds[ANSWER])
     with steps.step("sufficiency: compare with the trained form"):
-        return report | {"form": compare_forms(whole, shipped, [row.input for row in splits.test.examples])}
+        compared = [row.input for row in splits.test.examples[:FORM_PAIRS]]
+        return report | {"form": compare_forms(whole, shipped, compared)}
 
 
 def _generator(
@@ -104,45 +114,55 @@ def _generator(
     base = resolve(models_dir, "generator")
     tokenizer = load_tokenizer(base)
     encoder = Remembered(open_encoder("sentence", models_dir, torch.get_num_threads()))
+    judge = RememberedClassifier(_judge(release.classifier, models_dir))
     models = {"base": partial(load_base, base), "lora": partial(_adapted, base, release.adapter)}
+    known: dict[str, dict[Ids, str]] = {name: {} for name in models}
     placed, scored, said = {}, {}, {}
-    first, later = judge.placements(rows)
+    first, later = measure.placements(rows)
     for placement in (first, later):
         name = placement.name
-        said[name] = judge.all_answers(placement, models, tokenizer, encoder, release.prompt, ANSWER_TOKENS, steps)
-        scored[name] = judge.scores(placement.rows, said[name])
-        placed[name] = judge.summary(scored[name])
+        given = hints(placement.rows, judge, release.prompt.sentences)
+        said[name] = measure.all_answers(
+            placement, models, tokenizer, encoder, given, release.prompt, ANSWER_TOKENS, known, steps
+        )
+        scored[name] = measure.scores(placement.rows, said[name])
+        placed[name] = measure.summary(scored[name])
     ours, theirs = said[later.name]["lora"], scored[later.name]["lora"]
     whole = verify(trained / ADAPTER, TRAINED_REMEDY)
-    with steps.step("the trained form answers", len(rows)) as advance:
+    some = later.rows[:FORM_ANSWERS]
+    with steps.step("the trained form answers", len(some)) as advance:
         model = _adapted(base, whole)
-        same = answers(model, tokenizer, release.prompt, later.rows, encoder, ANSWER_TOKENS, advance)
-    whole_scores = judge.scores(later.rows, {"lora": ours, "whole": same})
+        same = answers(model, tokenizer, release.prompt, some, given[: len(some)], ANSWER_TOKENS, advance)
+    whole_scores = measure.scores(some, {"lora": ours[: len(some)], "whole": same})
     return {
         "questions": len(later.rows),
-        "passes": judge.passes(placed[later.name]),
+        "passes": measure.passes(placed[later.name]),
         "placements": placed,
-        "slices": judge.slices(later.rows, theirs),
-        "failures": judge.failures(later.rows, ours, theirs),
+        "slices": measure.slices(later.rows, theirs),
+        "failures": measure.failures(later.rows, ours, theirs),
         "form": {
             "trained": whole.id,
             "shipped": release.adapter.id,
-            "answers": len(ours),
-            "same_answers": sum(a == b for a, b in zip(ours, same, strict=True)),
-            "shipped_is_better_by": judge.summary(whole_scores)["lora_is_better_by"]["whole"],
+            "answers": len(same),
+            "same_answers": sum(a == b for a, b in zip(ours[: len(same)], same, strict=True)),
+            "shipped_is_better_by": measure.summary(whole_scores)["lora_is_better_by"]["whole"],
         },
     }
 
 
+def _judge(files: ModelFiles, models_dir: Path) -> TransformersClassifier:
+    return TransformersClassifier(files, resolve(models_dir, "classifier-base"), torch.get_num_threads(), device())
+
+
 def _verdict(release: Release, classifier: dict[str, Any], generator: dict[str, Any]) -> dict[str, Any]:
-    """Headline figures, and whether the release is better than what it has to beat: by its whole interval, for the
-    classifier's ROC-AUC; on average, for the generator."""
+    """Headline figures, and whether the release is better than what it has to beat: by the whole interval, for the
+    classifier's ROC-AUC and for the generator's containment and ROUGE-L."""
     better = classifier["classifier_is_better_by"]
     passes = {f"classifier_beats_{name}": better[name]["roc_auc"]["low"] > 0 for name in ("tfidf", "passage_only")}
     answered = generator["placements"]["not_first"]["systems"]
     figures = {f"classifier_{name}": own["value"] for name, own in classifier["systems"]["classifier"].items()}
-    for system in ("lora", "base", "best_sentence", "lead"):
-        figures |= {f"{system}_{metric}": answered[system][metric]["value"] for metric in judge.MUST_WIN}
+    for system, table in answered.items():
+        figures |= {f"{system}_{metric}": table[metric]["value"] for metric in measure.MUST_WIN}
     return {"release": release.id, "passes": passes | {"generator": generator["passes"]}, "figures": figures}
 
 

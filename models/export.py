@@ -17,12 +17,13 @@ from models.classifier.train import MODEL
 from models.errors import BadInput
 from models.files import staged_folder
 from models.generator.save import ADAPTER, rewrite_adapter
-from models.params import Params, load_params
+from models.params import Params, ReleaseParams, load_params
 from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, RELEASE
 from models.progress import Steps
 from models.stage import run_stage
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import resolve, verify, write_release
+from services.core.release import KEPT, SECOND, SUPPORT
 from services.core.version import git_commit
 
 MAX_BYTES = 30_000_000  # it is kept in git and fetched with every clone
@@ -47,7 +48,7 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
             models_dir,
             name=params.release.name,
             prompt=DEFAULT_PROMPT,
-            thresholds=read_thresholds(classifier),
+            thresholds=read_thresholds(classifier) | _thresholds(params.release),
             git_commit=git_commit(),
         )
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
@@ -58,6 +59,10 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
                 remedy="Lower generator.lora.rank, or raise first_layer, in params.yaml.",
             )
     steps.note(f"release {release.id}: {size / 1e6:.1f} MB in {out}")
+
+
+def _thresholds(given: ReleaseParams) -> dict[str, float]:
+    return {SUPPORT: given.min_support, KEPT: given.min_kept, SECOND: given.second_sentence}
 
 
 def main() -> None:

@@ -16,12 +16,16 @@ from models.files import read_yaml, told
 from models.generator.params import GeneratorParams
 from models.prepare.params import DataParams
 from models.section import Section
+from services.core.gate_rules import GateRules
 
 REMEDY = "Correct the file; params.yaml in the project is an example that works."
 
 
 class ReleaseParams(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")
+    min_support: float = Field(ge=0, le=1, description="share of a claim's words that its quotes must hold")
+    min_kept: float = Field(ge=0, le=1, description="share of the best sentence's words that a draft must keep")
+    second_sentence: float = Field(ge=0, le=1, description="share of the best one's odds from which on it is said too")
 
 
 class EvaluateParams(Section):
@@ -37,6 +41,7 @@ class Params(Section):
     generator: GeneratorParams
     release: ReleaseParams
     evaluate: EvaluateParams
+    gate: GateRules
 
 
 def load_params(path: Path, overlay: Path | None = None) -> Params:

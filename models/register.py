@@ -20,10 +20,9 @@ from models.paths import MODELS, PARAMS, RELEASE, REPORTS
 from models.progress import Steps
 from models.stage import run_stage
 from models.tracking import mlflow_client, tracked
+from services.core.aliases import CHALLENGER, MODEL
 from services.core.registry import Release, resolve_release
 
-MODEL = "capstone"
-CHALLENGER = "challenger"
 REMEDY = "Run `dvc repro`, and look at the model cards in reports/."
 
 

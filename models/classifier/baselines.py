@@ -31,13 +31,13 @@ def tfidf(train: Sequence[Example], truth: Truth, validation: Sequence[Example],
 
     The cosine is what two bags of words can know of each other; without it a linear model sees no overlap at all.
     """
-    words = _vectoriser().fit([f"{example.text} {example.text_pair or ''}" for example in train])
+    words = _vectoriser().fit([" ".join(filter(None, example.input)) for example in train])
 
     def features(examples: Sequence[Example]) -> Any:
         texts = words.transform([example.text for example in examples])
         if all(example.text_pair is None for example in examples):
             return texts
-        pairs = words.transform([example.text_pair or "" for example in examples])
+        pairs = words.transform([example.input[1] or "" for example in examples])
         cosines = csr_matrix(texts.multiply(pairs).sum(axis=1))
         return hstack([texts, pairs, cosines], format="csr")
 
@@ -49,9 +49,9 @@ def passage_only(train: Sequence[Example], truth: Truth, validation: Sequence[Ex
 
     What it gets right beyond chance is in the style of the passages, and would be no understanding in another either.
     """
-    words = _vectoriser().fit([example.text_pair or "" for example in train])
+    words = _vectoriser().fit([example.input[1] or "" for example in train])
     return _fitted(
-        lambda examples: words.transform([example.text_pair or "" for example in examples]),
+        lambda examples: words.transform([example.input[1] or "" for example in examples]),
         train,
         truth,
         validation,

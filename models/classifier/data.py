@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.errors import BadInput
 from models.files import read_jsonl, told
 from services.core.classifier import Input
+from services.core.types import embedding_text
 
 FORM = "Rows have the columns text and label, and may have text_pair and group; README.md has an example."
 COLUMNS = ("text", "text_pair", "label", "group")
@@ -22,6 +23,7 @@ COLUMNS = ("text", "text_pair", "label", "group")
 class Example(BaseModel):
     """One row. Rows of one `group` (say, of one question) are kept together by splits and by resampling.
 
+    `section` are the titles of the section that the pair is from: they are read with it, as serving does.
     `retrieval_rank`, from 1, and `retrieval_score` tell where a retriever put the pair; None where it did not find it.
     """
 
@@ -29,6 +31,7 @@ class Example(BaseModel):
 
     text: str = Field(min_length=1)
     text_pair: str | None = Field(None, min_length=1)
+    section: tuple[str, ...] = Field((), strict=False)
     label: str = Field(min_length=1)
     group: str
     document: str | None = None
@@ -37,7 +40,7 @@ class Example(BaseModel):
 
     @property
     def input(self) -> Input:
-        return self.text, self.text_pair
+        return self.text, None if self.text_pair is None else embedding_text(self.section, self.text_pair)
 
 
 def read_examples(path: Path, remedy: str = FORM) -> list[Example]:

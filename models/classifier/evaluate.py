@@ -99,6 +99,7 @@ def evaluate(
             report["gate"] = {
                 label: _gate(test, ours[:, classifier.labels.index(label)], threshold)
                 for label, threshold in thresholds.items()
+                if label in classifier.labels
             }
             report["roc"] = {system: _thinned(metrics.roc_points(test.truth, own)) for system, own in scores.items()}
     report["failures"] = _failures(test, ours, classifier.labels)

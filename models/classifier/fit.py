@@ -20,6 +20,7 @@ from models.classifier.evaluate import Split, figures_of, probabilities_of
 from models.classifier.model import collate, new_classifier, summed_loss, tokenised
 from models.classifier.params import ClassifierParams
 from models.classifier.save import Facts, save_classifier
+from models.device import device
 from models.errors import BadInput
 from models.files import sha256_of_json
 from models.provenance import training_of
@@ -37,7 +38,8 @@ REMEDY = "Train again."
 class Task:
     """Rows to train a classifier from. `path` names them in messages, `licence` is that of the weights.
 
-    `short` are training and validation rows to learn from first, where there are any.
+    `short` are training and validation rows to learn from first, where there are any; `single` are some to learn from
+    together with `train` and to stop by together with `validation`, but not to calibrate on.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     data_sha256: str
     licence: str
     short: tuple[list[Example], list[Example]] | None = None
+    single: tuple[list[Example], list[Example]] = ([], [])
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def fit(task: Task, params: ClassifierParams, base: ModelFiles, out: Path, conso
             mark = sha256_of_json([identity, {**section, "training": {"seed": params.training.seed}}])
             if not _load_weights(model, begun, mark) and learn(*task.short, params.stretches.training, "stretches"):
                 save_model(model, str(begun), {"made_from": mark})
-        curve = learn(task.train, task.validation, params.training, "whole")
+        curve = learn(task.train + task.single[0], task.validation + task.single[1], params.training, "whole")
         if curve is None:
             return None
         run.summary({"validation_loss": min(point["loss"] for point in curve.validation)})
@@ -147,7 +150,7 @@ def save_calibrated(
 
 
 def served(folder: Path, base: ModelFiles) -> TransformersClassifier:
-    return TransformersClassifier(verify(folder, REMEDY), base, torch.get_num_threads())
+    return TransformersClassifier(verify(folder, REMEDY), base, torch.get_num_threads(), device())
 
 
 def as_split(examples: Sequence[Example], labels: Sequence[str], path: Path) -> Split:

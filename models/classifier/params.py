@@ -20,6 +20,13 @@ class Stretches(Section):
     training: Schedule
 
 
+class Sentences(Section):
+    """Rows of single sentences beside those of whole passages; see models/classifier/sentences.py."""
+
+    same_passage: int = Field(ge=0, description="sentences beside the evidence, of one passage at most")
+    other_passages: int = Field(ge=0, description="passages that do not answer, of which one sentence each is taken")
+
+
 class ClassifierParams(Section):
     max_tokens: int = Field(ge=8, le=512, description="of text and pair together; what is longer is cut")
     dropout: float = Probability
@@ -28,4 +35,6 @@ class ClassifierParams(Section):
     validation_share: float = Field(gt=0, lt=0.5, description="of one's own rows, where no split is given")
     test_share: float = Field(gt=0, lt=0.5, description="of one's own rows, where no split is given")
     stretches: Stretches | None = Field(description="null: none; never for rows of one's own")
+    sentences: Sentences | None = Field(description="null: whole passages only; never for rows of one's own")
+    max_refused: float = Field(ge=0, lt=1, description="answerable validation questions that may go without an answer")
     training: Schedule

@@ -1,4 +1,4 @@
-"""Two pictures of a report: is its confidence deserved, and what does a threshold cost?"""
+"""Pictures of a report: is its confidence deserved, and what does a threshold cost?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from models.classifier.abstention import curve_of
 from models.svg import svg
 
 Report = Mapping[str, Any]
@@ -48,6 +49,15 @@ def roc_svg(report: Report) -> str:
         label = f"{name.replace('_', ' ')} {areas[name]:.3f}"
         axes.plot([x for x, _ in points], [y for _, y in points], linewidth=width, label=label)
     axes.legend(loc="lower right", frameon=False, title="area under the curve")
+    return svg(figure)
+
+
+def abstention_svg(report: Report) -> str:
+    """Risk against coverage: what share of the answered questions cannot be answered, if so many are."""
+    figure = Figure(figsize=(SIDE_INCHES, SIDE_INCHES), layout="constrained")
+    axes = figure.add_subplot(xlim=(0, 1), xlabel="questions answered", ylabel="of these, unanswerable")
+    axes.plot(*curve_of(report["abstention"]), color="#1f6fb4", linewidth=2)
+    axes.set_ylim(bottom=0)
     return svg(figure)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -26,20 +27,28 @@ CLOZE_SPAN = (8, 14)  # words a cloze question is taken from, of which it keeps 
 CLOZE_KEPT = 0.5
 
 
-def read_evidence(path: Path) -> dict[str, str]:
-    """The quote that answers each question, by its id, from examples.*.jsonl. Raises BadInput for an unusable file."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The sentence or two of a page that answer a question, and what an answer must say."""
+
+    quote: str
+    short_answers: tuple[str, ...]
+
+
+def read_evidence(path: Path) -> dict[str, Evidence]:
+    """What answers each answerable question, by its id, from examples.*.jsonl. Raises BadInput for a useless file."""
     found = {}
     for number, row in read_jsonl(path, remedy=REMEDY):
-        name, quote = row.get("id"), row.get("quote")
-        if not isinstance(name, str) or not isinstance(quote, str):
+        name, quote, short = row.get("id"), row.get("quote"), row.get("short_answers", [])
+        if not isinstance(name, str) or not isinstance(quote, str) or not isinstance(short, list):
             raise BadInput(path, "it has no text as id or as quote", row=number, remedy=REMEDY)
         if quote:
-            found[name] = quote
+            found[name] = Evidence(quote, tuple(map(str, short)))
     return found
 
 
 def stretches(
-    examples: Sequence[Example], evidence: Mapping[str, str], positive: str, params: Stretches, seed: int
+    examples: Sequence[Example], evidence: Mapping[str, Evidence], positive: str, params: Stretches, seed: int
 ) -> list[Example]:
     """Rows with the pair cut to `params.words` words: positive around the evidence of their group, others anywhere.
 
@@ -62,7 +71,8 @@ def stretches(
             for example in members:
                 if example.label == positive:
                     parts = (example.text_pair or "").split()
-                    start = _start(parts, evidence.get(group, ""), params.words, draw)
+                    known = evidence.get(group)
+                    start = _start(parts, known.quote if known else "", params.words, draw)
                     out += [] if start is None else [_cut(example, start, params.words)]
     return out
 

@@ -11,26 +11,33 @@ from pathlib import Path
 
 from rich.console import Console
 
+from models.classifier import abstention
+from models.classifier.abstention import questions_of
 from models.classifier.calibrate import FIGURES, best_threshold
 from models.classifier.data import Example, labels_of, read_examples
 from models.classifier.evaluate import probabilities_of
 from models.classifier.fit import Task, as_split, fit, save_calibrated, served
 from models.classifier.own import CURVE, train_own
 from models.classifier.params import ClassifierParams
-from models.classifier.stretches import cloze, read_evidence, stretches
+from models.classifier.sentences import sentences
+from models.classifier.stretches import Evidence, cloze, read_evidence, stretches
 from models.errors import BadInput
 from models.files import staged_folder, write_json
 from models.params import Params, load_params
 from models.paths import CLASSIFIER, MODELS, PARAMS, PREPARED
 from models.progress import Steps
 from models.provenance import REMEDY, read_facts
+from models.remembered import RememberedClassifier
 from models.stage import run_stage
 from services.core.classifier import OverlapClassifier
 from services.core.registry import resolve
+from services.core.release import ANSWER
 
 NAME = "sufficiency"
 LICENCE = "Apache-2.0"
 MODEL = "model"  # folder below the output of the stage
+Part = tuple[list[Example], dict[str, Evidence]]  # pairs, and the evidence of each group of them
+Parts = tuple[Part, Part]  # for training, for validation
 
 
 def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, console: Console) -> None:
@@ -45,8 +52,10 @@ def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, con
     for rows, path in zip((train_rows, validation_rows), paths, strict=True):
         if labels_of(rows, path) != labels:
             raise BadInput(path, f"its labels are not {' and '.join(labels)}", remedy=REMEDY)
-    short = _short(params.classifier, prepared, train_rows, validation_rows, labels)
-    task = Task(NAME, paths[0], train_rows, validation_rows, facts.data_sha256, LICENCE, short)
+    known = [read_evidence(prepared / f"examples.{part}.jsonl") for part in ("train", "validation")]
+    parts: Parts = ((train_rows, known[0]), (validation_rows, known[1]))
+    short, single = _short(params.classifier, parts, labels), _single(params.classifier, parts, labels)
+    task = Task(NAME, paths[0], train_rows, validation_rows, facts.data_sha256, LICENCE, short, single)
     fitted = fit(task, params.classifier, base, out, console)
     if fitted is None:
         return
@@ -54,8 +63,10 @@ def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, con
         (made / MODEL).mkdir()
         _, figures = save_calibrated(made / MODEL, fitted, task, params.classifier, base)
         held_out = as_split(validation_rows, labels, paths[1])
-        scores = probabilities_of(served(made / MODEL, base), validation_rows)[:, 1]
-        thresholds = {labels[1]: round(best_threshold(held_out.truth, scores), 6)}
+        judge = RememberedClassifier(served(made / MODEL, base))
+        scores = probabilities_of(judge, validation_rows)[:, 1]
+        answer = abstention.threshold(questions_of(judge, validation_rows), params.classifier.max_refused)
+        thresholds = {labels[1]: round(best_threshold(held_out.truth, scores), 6), ANSWER: round(answer, 6)}
         fitted.curve.write(made / CURVE)
         write_json(made / FIGURES, {"thresholds": thresholds, "validation": figures})
     shown = ", ".join(f"{name} {figures[name]:.3f}" for name in ("accuracy", "macro_f1", "roc_auc", "gold_first"))
@@ -63,16 +74,20 @@ def train_stage(params: Params, models_dir: Path, prepared: Path, out: Path, con
 
 
 def _short(
-    params: ClassifierParams, prepared: Path, train: list[Example], validation: list[Example], labels: tuple[str, ...]
+    params: ClassifierParams, parts: Parts, labels: tuple[str, ...]
 ) -> tuple[list[Example], list[Example]] | None:
     if params.stretches is None:
         return None
     (negative, positive), seed = labels, params.training.seed
-    cut = [
-        stretches(rows, read_evidence(prepared / f"examples.{part}.jsonl"), positive, params.stretches, seed)
-        for part, rows in (("train", train), ("validation", validation))
-    ]
-    return cut[0] + cloze(train, positive, negative, params.stretches, seed), cut[1]
+    train, validation = (stretches(*part, positive, params.stretches, seed) for part in parts)
+    return train + cloze(parts[0][0], positive, negative, params.stretches, seed), validation
+
+
+def _single(params: ClassifierParams, parts: Parts, labels: tuple[str, ...]) -> tuple[list[Example], list[Example]]:
+    if params.sentences is None:
+        return [], []
+    train, validation = (sentences(*part, labels[1], params.sentences, params.training.seed) for part in parts)
+    return train, validation
 
 
 def main() -> None:

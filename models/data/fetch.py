@@ -18,6 +18,10 @@ from models.data.places import Bring, NotHere, places
 from models.data.sources import SOURCES, RawFile, read_sources
 from models.errors import BadInput
 from models.files import sha256_of, staged_file
+from models.params import load_params
+from models.paths import PARAMS
+from models.prepare.params import DataParams
+from models.prepare.squad import SQUAD
 from models.progress import Steps
 from models.stage import exit_code
 
@@ -47,6 +51,16 @@ def fetch_raw(files: Sequence[RawFile], raw: Path, local: Path | None, console: 
     if failed:
         reasons = "".join(f"\n  {file.name} ({file.sha256}): {'; '.join(tried)}" for file, tried in failed.items())
         raise BadInput(raw, f"{len(failed)} of {len(files)} files could not be had{reasons}\n", remedy=REMEDY)
+
+
+def needed(files: Sequence[RawFile], params: DataParams) -> list[RawFile]:
+    """Those of `files` that stage prepare will read."""
+    wanted = params.documents
+    return [
+        file
+        for file in files
+        if (params.squad_questions != 0 if file.name == SQUAD else wanted is None or file.name in wanted)
+    ]
 
 
 def _fetch(file: RawFile, raw: Path, at: Mapping[str, Bring], steps: Steps) -> list[str]:
@@ -84,10 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="local", type=Path, metavar="FOLDER", help="where the files may lie already")
     parser.add_argument("--raw", type=Path, default=Path("data/train/raw"), help="where they are put")
     parser.add_argument("--sources", type=Path, default=SOURCES)
+    parser.add_argument("--params", type=Path, default=PARAMS, help="its section `data` says which files are needed")
     options = parser.parse_args(arguments)
     named = os.environ.get(VARIABLE)
     local = options.local or (Path(named) if named else None)
-    return exit_code(lambda: fetch_raw(read_sources(options.sources), options.raw, local, Console()))
+
+    def fetch() -> None:
+        files = needed(read_sources(options.sources), load_params(options.params).data)
+        fetch_raw(files, options.raw, local, Console())
+
+    return exit_code(fetch)
 
 
 if __name__ == "__main__":

@@ -59,12 +59,13 @@ def _from_dvc(root: Path, raw: Path, file: RawFile, into: Path) -> None:
     try:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
+        from dvc_data.index import DataIndexError
     except ImportError as error:
         raise NotHere(f"it is not installed ({error})") from error
     try:
         with Repo(str(root)) as repo, repo.datafs.open((raw / file.name).as_posix(), mode="rb") as source:
             _copy(source, into, file)
-    except (DvcException, OSError) as error:
+    except (DvcException, DataIndexError, OSError) as error:
         raise NotHere(f"not in its cache or remote ({_last_line(str(error))})") from error
 
 

@@ -1,1 +1,1 @@
-"""The generator: a LoRA adapter that answers a question in one sentence from the passages it is given."""
+"""The generator: a LoRA adapter that answers a question in one sentence, from the one that answers it."""

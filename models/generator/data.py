@@ -14,19 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.errors import BadInput
 from models.files import read_rows
 from models.training import padded
-from services.core.encoder import Encoder
-from services.core.evidence import nearest_sentences
+from services.core.chat import chat_ids, spelt_ids
 from services.core.prompt import Prompt
 
 REMEDY = "Make it again with `dvc repro prepare`."
 SQUAD = "squad"  # the kind of the examples from XQuAD
 NO_TARGET = -100  # what cross entropy leaves out
-PROMPT_STEP, ANSWER_STEP = 128, 32  # lengths are multiples of these
+PROMPT_STEP, ANSWER_STEP = 64, 32  # lengths are multiples of these
 
 
 class PassageRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
+    section: tuple[str, ...] = ()
     text: str = Field(min_length=1)
     page: int | None
     document: str
@@ -81,25 +81,17 @@ def answerable(rows: Sequence[ExampleRow]) -> list[ExampleRow]:
     return [row for row in rows if row.gold is not None]
 
 
-def at_most(rows: Sequence[ExampleRow], kind: str, limit: int | None) -> list[ExampleRow]:
-    """Without all but `limit` rows of that kind; which ones stay depends on their ids alone."""
-    of_kind = sorted((row.id for row in rows if row.kind == kind), key=lambda id_: sha256(id_.encode()).digest())
-    kept = set(of_kind[:limit])
-    return [row for row in rows if row.kind != kind or row.id in kept]
+def at_most(rows: Sequence[ExampleRow], limit: int | None, kind: str | None = None) -> list[ExampleRow]:
+    """Without all but `limit` rows (of that kind, if one is named); which ones stay depends on their ids alone."""
+    chosen = [row.id for row in rows if kind in (None, row.kind)]
+    kept = set(sorted(chosen, key=lambda id_: sha256(id_.encode()).digest())[:limit])
+    return [row for row in rows if kind not in (None, row.kind) or row.id in kept]
 
 
-def tokenise(tokenizer: Any, prompt: Prompt, row: ExampleRow, encoder: Encoder) -> Tokens:
-    """The very prompt that serving makes of the question and its passages, and the answer."""
-    passages = [passage.text for passage in row.passages]
-    turns = prompt.messages(
-        row.question, passages, nearest_sentences(row.question, passages, encoder, prompt.sentences)
-    )
-    text = tokenizer.apply_chat_template(
-        [{"role": turn.role, "content": turn.content} for turn in turns], add_generation_prompt=True, tokenize=False
-    )
-    answer = " ".join(row.answer.split()) + tokenizer.eos_token
-    ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (text, answer)]
-    return Tokens(*ids)
+def tokenise(tokenizer: Any, prompt: Prompt, row: ExampleRow, best: Sequence[str], answer: str = "") -> Tokens:
+    """The very prompt that serving makes of the question, its passages and their `best` sentences; and `answer`."""
+    turns = prompt.messages(row.question, [passage.text for passage in row.passages], best)
+    return Tokens(chat_ids(tokenizer, turns), [*spelt_ids(tokenizer, answer), tokenizer.eos_token_id])
 
 
 def collate(batch: Sequence[Any], pad_token_id: int) -> dict[str, torch.Tensor]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import bootstrap
-from models.generator.answers import answers
+from models.generator.answers import Ids, answers
 from models.generator.data import ExampleRow
+from models.generator.hints import Hints
 from models.progress import Steps
 from services.core.answer_metrics import contains_any, token_f1
 from services.core.encoder import Encoder
-from services.core.evidence import nearest_sentences
 from services.core.prompt import Prompt
 from services.core.rouge import score_pairs
 from services.core.sentences import quotable_spans
@@ -60,8 +60,9 @@ def lead(row: ExampleRow) -> str:
 
 def best_sentence(row: ExampleRow, encoder: Encoder) -> str:
     """The sentence of all passages whose vector is nearest to the question's."""
-    (nearest,) = nearest_sentences(row.question, [passage.text for passage in row.passages], encoder, 1)
-    return " ".join(nearest.split())
+    texts = [passage.text[start:end] for passage in row.passages for start, end in quotable_spans(passage.text)]
+    nearest = int((encoder.encode(texts) @ encoder.encode([row.question])[0]).argmax())
+    return " ".join(texts[nearest].split())
 
 
 def all_answers(
@@ -69,18 +70,25 @@ def all_answers(
     models: Mapping[str, Callable[[], Any]],
     tokenizer: Any,
     encoder: Encoder,
+    given: Hints,
     prompt: Prompt,
     max_tokens: int,
+    known: Mapping[str, dict[Ids, str]],
     steps: Steps,
 ) -> Answers:
-    """The answers of every system; each of `models` is loaded when its turn comes, and dropped after."""
+    """The answers of every system; each of `models` is loaded when its turn comes, and dropped after.
+
+    `given` are the best sentences of each row, by the classifier; the first one is an answer too. `known` are answers
+    by model and prompt, as `answers` uses and extends them.
+    """
     said = {
         "lead": [lead(row) for row in placement.rows],
         "best_sentence": [best_sentence(row, encoder) for row in placement.rows],
+        "classifier_sentence": [" ".join(own[0].split()) for own in given],
     }
     for name, load in models.items():
         with steps.step(f"{name} answers, gold {placement.name}", len(placement.rows)) as advance:
-            said[name] = answers(load(), tokenizer, prompt, placement.rows, encoder, max_tokens, advance)
+            said[name] = answers(load(), tokenizer, prompt, placement.rows, given, max_tokens, advance, known[name])
     return said
 
 
@@ -112,9 +120,10 @@ def summary(found: Scores, ours: str = "lora") -> dict[str, Any]:
 
 
 def passes(not_first: Mapping[str, Any], ours: str = "lora") -> bool:
-    """Whether `ours` beats base, lead copy and best sentence in containment and ROUGE-L, the gold passage not first."""
+    """Whether `ours` beats base, lead copy and best sentence in containment and ROUGE-L, the gold passage not first, by
+    the whole interval of the paired difference."""
     better = not_first[f"{ours}_is_better_by"]
-    return all(better[other][metric]["value"] > 0 for other in MUST_BEAT for metric in MUST_WIN)
+    return all(better[other][metric]["low"] > 0 for other in MUST_BEAT for metric in MUST_WIN)
 
 
 def slices(rows: Sequence[ExampleRow], found: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models.device import device
 from models.errors import BadInput
 from models.generator.params import GeneratorParams
 from services.core.encoder import cpu_has_bfloat16
@@ -21,9 +22,10 @@ def load_tokenizer(base: ModelFiles) -> Any:
 def load_base(base: ModelFiles) -> Any:
     """The base in bfloat16 where the processor multiplies it in hardware, else in float32."""
     half = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else cpu_has_bfloat16()
-    return AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         base.folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True, use_safetensors=True
     )
+    return model.to(device())
 
 
 def load_four_bit(base: ModelFiles) -> Any:

@@ -25,4 +25,5 @@ class GeneratorParams(Section):
     base_precision: Literal["bfloat16", "nf4"] = Field(description="nf4: QLoRA, a 4-bit base; needs an NVIDIA GPU")
     max_tokens: int = Field(ge=64, description="prompt and answer together; a longer example is left out, and counted")
     max_squad: int | None = Field(ge=0, description="training examples from the SQuAD file, at most; null: no limit")
+    max_examples: int | None = Field(ge=1, description="training examples, at most; null: no limit")
     training: Schedule

@@ -65,7 +65,10 @@ def _example(question: Question, passages: Sequence[Candidate], gold: int | None
         "answer": question.answer if answered else DEFAULT_PROMPT.abstention,
         "short_answers": list(question.short_answers) if answered else [],
         "quote": question.quote if answered else "",
-        "passages": [{"text": p.text, "page": p.page, "document": question.document} for p in passages],
+        "passages": [
+            {"section": list(p.section), "text": p.text, "page": p.page, "document": question.document}
+            for p in passages
+        ],
         "gold": gold,
     }
 
@@ -76,6 +79,7 @@ def _pair(retrieved: Retrieved, passage: Candidate, label: str) -> dict[str, Any
     return {
         "id": f"{question.id}/{place}",
         "text": question.question,
+        "section": list(passage.section),
         "text_pair": passage.text,
         "label": label,
         "group": question.id,

@@ -32,6 +32,7 @@ MAX_K = 100  # of POST /v1/search
 class Found:
     """One passage of an answer of /v1/search: `score` is the cosine similarity, `rank` counts from 1."""
 
+    section: tuple[str, ...]
     text: str
     page: int
     score: float
@@ -62,11 +63,13 @@ class Platform:
                     told = int(share * sizes[collection])
 
     def search(self, query: str, collection: str, k: int) -> list[Found]:
-        """At most `k` passages, nearest first; equal scores in the order of the document."""
+        """At most `k` passages, best first."""
         body = {"query": query, "collection": collection, "k": k}
         rows = self._send("POST", "/v1/search", json=body)["results"]
-        rows.sort(key=lambda row: (-row["score"], row["page"], row["char_start"]))
-        return [Found(row["text"], row["page"], row["score"], rank) for rank, row in enumerate(rows, 1)]
+        return [
+            Found(tuple(row["section"]), row["text"], row["page"], row["score"], rank)
+            for rank, row in enumerate(rows, 1)
+        ]
 
     def page_text(self, collection: str, page: int) -> str:
         """The stored text of one page of the document that was ingested into `collection`; empty past the last."""
@@ -133,6 +136,7 @@ def _start(folder: Path, log: Path, models_dir: Path, encoder: str) -> subproces
         # Retrieval needs neither a generator nor a release: those are made from what is prepared here.
         "GENERATOR": "scripted",
         "CLASSIFIER": "overlap",
+        "RERANK_DEPTH": 0,
         "RELEASE_DIR": "",
         "HOST": "127.0.0.1",
         "PORT": 0,

@@ -17,8 +17,12 @@ STRETCH_CHARS = 600  # about a passage
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage seen for a question. Rank (from 1) and score are None where it lay beyond all that was asked for."""
+    """A passage seen for a question, and the titles of its section, outermost first.
 
+    Rank (from 1) and score are None where it lay beyond all that was asked for.
+    """
+
+    section: tuple[str, ...]
     text: str
     page: int
     score: float | None
@@ -77,4 +81,4 @@ def _nearest(question: Question, candidates: Sequence[Candidate]) -> tuple[Candi
 
 
 def _candidates(found: Iterable[Found]) -> tuple[Candidate, ...]:
-    return tuple(Candidate(f.text, f.page, f.score, f.rank) for f in found)
+    return tuple(Candidate(f.section, f.text, f.page, f.score, f.rank) for f in found)

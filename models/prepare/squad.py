@@ -20,6 +20,7 @@ from models.prepare.questions import Question
 from models.prepare.retrieval import Candidate, Retrieved
 from services.core.encoder import Encoder
 
+SQUAD = "xquad.en.json"
 KIND = "squad"
 REMEDY = "Fetch the file again with `python -m models.data.fetch`."
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
@@ -96,7 +97,8 @@ def _rank(article: _Article, kept: set[str], encoder: Encoder, path: Path) -> li
     for (page, row), own in zip(asked, scores, strict=True):
         order = np.argsort(-own, kind="stable")
         ranked = tuple(
-            Candidate(texts[i], int(i) + 1, round(float(own[i]), 6), rank) for rank, i in enumerate(order, 1)
+            Candidate((article.title,), texts[i], int(i) + 1, round(float(own[i]), 6), rank)
+            for rank, i in enumerate(order, 1)
         )
         question = _question(article, page, row, path)
         retrieved.append(Retrieved(question, ranked, tuple(c for c in ranked if c.page == page)))

@@ -20,12 +20,11 @@ from models.prepare.params import DataParams
 from models.prepare.platform import MAX_K, started
 from models.prepare.questions import SPLITS, Question, Split, read_questions, selected, split_of
 from models.prepare.retrieval import Retrieved, retrieve
-from models.prepare.squad import read_squad, squad_size
+from models.prepare.squad import SQUAD, read_squad, squad_size
 from models.progress import Steps
 from models.quiet import quiet
 from services.core.encoder import Encoder, open_encoder
 
-SQUAD = "xquad.en.json"
 Rows = dict[str, list[dict[str, Any]]]
 
 
