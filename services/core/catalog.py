@@ -20,9 +20,8 @@ from services.core.database import Database
 from services.core.errors import NotFound
 from services.core.jobs import Job, JobQueue
 from services.core.tables import answers, changes, chunks, counters, documents, jobs, new_id, pages
-from services.core.types import Box, Chunk, DocumentInfo, Hit, JobStatus, Page, PageKind, Passage
+from services.core.types import Box, Chunk, DocumentInfo, Hit, JobKind, JobStatus, Page, PageKind, Passage
 
-INGEST = "ingest"
 _SQL_LIST_MAX = 500  # bound parameters of one IN list
 
 
@@ -43,6 +42,8 @@ class Document:
     producer: str | None
     encoder_id: str | None
     chunk_count: int | None
+    hidden_text_pages: list[int] | None  # with text that cannot be seen, which is kept out
+    scanned_pages: list[int] | None  # with text that only a picture shows
     status: str  # queued | running | ready | failed | cancelled
 
 
@@ -91,7 +92,7 @@ class Catalog:
             with self.database.write() as connection:
                 known = self._by_hash(connection, collection, sha256)
                 if known is None:
-                    job_id = self.jobs.enqueue(connection, INGEST, document_id, unit="pages")
+                    job_id = self.jobs.enqueue(connection, JobKind.ingest, document_id, unit="pages")
                     connection.execute(
                         insert(documents).values(
                             id=document_id,
@@ -171,7 +172,7 @@ class Catalog:
             self.jobs.finish(connection, job.id, owner, JobStatus.succeeded, total=info.page_count)
             connection.execute(
                 update(documents)
-                .where(documents.c.id == job.document_id)
+                .where(documents.c.id == job.subject_id)
                 .values(
                     page_count=info.page_count,
                     title=info.title,
@@ -179,17 +180,19 @@ class Catalog:
                     producer=info.producer,
                     encoder_id=encoder_id,
                     chunk_count=len(document_chunks),
+                    hidden_text_pages=[page.number for page in document_pages if page.hidden_chars],
+                    scanned_pages=[page.number for page in document_pages if page.scanned],
                 )
             )
-            connection.execute(insert(pages), [_page_values(job.document_id, page) for page in document_pages])
+            connection.execute(insert(pages), [_page_values(job.subject_id, page) for page in document_pages])
             ids = codec.chunk_ids(seq, len(document_chunks)).tolist()
             rows = [
-                _chunk_values(job.document_id, chunk_id, chunk, vector)
+                _chunk_values(job.subject_id, chunk_id, chunk, vector)
                 for chunk_id, chunk, vector in zip(ids, document_chunks, vectors, strict=True)
             ]
             if rows:
                 connection.execute(insert(chunks), rows)
-            row = connection.execute(_documents().where(documents.c.id == job.document_id)).one()
+            row = connection.execute(_documents().where(documents.c.id == job.subject_id)).one()
             self._log(connection, seq, "publish", row, seq, len(rows), encoder_id)
 
     def page(self, document_id: str, number: int) -> Page:
@@ -199,16 +202,7 @@ class Catalog:
             row = connection.execute(wanted).first()
         if row is None:
             raise NotFound(f"There is no page {number} of document {document_id!r}, or it is not indexed yet.")
-        return Page(
-            number=row.number,
-            label=row.label,
-            width=row.width,
-            height=row.height,
-            kind=PageKind(row.kind),
-            text=row.text,
-            words=codec.unpack_words(row.words),
-            sections=tuple((start, tuple(path)) for start, path in row.sections),
-        )
+        return page_of(row)
 
     # What views read -------------------------------------------------------------------------------------------
 
@@ -302,6 +296,22 @@ def new_answer_id() -> str:
     return new_id("ans")
 
 
+def page_of(row: Any) -> Page:
+    """The page of a row with all columns of `pages`."""
+    return Page(
+        number=row.number,
+        label=row.label,
+        width=row.width,
+        height=row.height,
+        kind=PageKind(row.kind),
+        text=row.text,
+        words=codec.unpack_words(row.words),
+        sections=tuple((start, tuple(path)) for start, path in row.sections),
+        hidden_chars=row.hidden_chars,
+        scanned=row.scanned,
+    )
+
+
 def _documents() -> Select[Any]:
     return select(*_DOCUMENT_FIELDS, jobs.c.status.label("job_status")).join(jobs, documents.c.job_id == jobs.c.id)
 
@@ -323,6 +333,8 @@ def _page_values(document_id: str, page: Page) -> dict[str, Any]:
         "text": page.text,
         "words": codec.pack_words(page.words),
         "sections": page.sections,
+        "hidden_chars": page.hidden_chars,
+        "scanned": page.scanned,
     }
 
 

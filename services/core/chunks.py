@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from services.core import codec
+from services.core.catalog import page_of
 from services.core.database import Database
 from services.core.errors import NotFound
-from services.core.tables import chunks, documents
-from services.core.types import PassageFilter, embedding_text
+from services.core.neighbours import Placed
+from services.core.tables import chunks, documents, pages
+from services.core.types import Page, PassageFilter, embedding_text
 
 _SQL_LIST_MAX = 500  # bound parameters of one IN list
 
@@ -38,6 +40,21 @@ def vectors(database: Database, ids: Sequence[int], dim: int) -> dict[int, NDArr
         queries = (select(chunks.c.id, chunks.c.vector).where(chunks.c.id.in_(some)) for some in _lists(ids))
         rows = [row for query in queries for row in connection.execute(query)]
     return {row.id: codec.unpack_vectors(row.vector, dim)[0] for row in rows}
+
+
+def placed(database: Database, ids: Sequence[int]) -> dict[int, Placed]:
+    """Those of `ids` that are there, each on its page."""
+    on = and_(pages.c.document_id == chunks.c.document_id, pages.c.number == chunks.c.page)
+    query = select(chunks.c.id, chunks.c.char_start, chunks.c.char_end, pages).join(pages, on)
+    with database.read() as connection:
+        rows = [row for some in _lists(ids) for row in connection.execute(query.where(chunks.c.id.in_(some)))]
+    read: dict[tuple[str, int], Page] = {}
+    for row in rows:
+        if (row.document_id, row.number) not in read:
+            read[row.document_id, row.number] = page_of(row)
+    return {
+        row.id: Placed(row.document_id, read[row.document_id, row.number], row.char_start, row.char_end) for row in rows
+    }
 
 
 def selected(database: Database, collection: str, wanted: PassageFilter) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -61,6 +61,9 @@ class Classifier(Protocol):
     def classify(self, inputs: Sequence[Input]) -> list[Classification]:
         """Classify each `(text, text_pair)`; results are in the order of `inputs`. `text_pair` may be None."""
 
+    def close(self) -> None:
+        """Give the memory of the weights back. Nobody may classify any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassifierConfig:
@@ -93,10 +96,11 @@ class ClassifierConfig:
 class TransformersClassifier:
     """A DistilBERT with a classification head; its word embeddings and its tokenizer are those of `base`.
 
-    bfloat16 is used where the CPU multiplies it in hardware; the head and the probabilities are float32 either way.
+    bfloat16 is used where the processor multiplies it in hardware; the head and the probabilities are float32 either
+    way. `device` is PyTorch's name of one: serving uses the CPU, training and judging a GPU where there is one.
     """
 
-    def __init__(self, files: ModelFiles, base: ModelFiles, threads: int) -> None:
+    def __init__(self, files: ModelFiles, base: ModelFiles, threads: int, device: str = "cpu") -> None:
         """Raises ModelProblem if `files` were trained from another base or do not fit together."""
         import torch
 
@@ -109,8 +113,10 @@ class TransformersClassifier:
         self._model = load_model(files.folder, base.folder)
         if self._model.config.num_labels != len(self.labels):
             raise ModelProblem(f"{files.folder / CONFIG} does not have as many labels as the weights have outputs.")
-        body: Any = self._model.distilbert  # its `to` is not typed
-        body.to(torch.bfloat16 if cpu_has_bfloat16() else torch.float32)
+        model: Any = self._model  # its `to` is not typed
+        model.to(device)
+        half = torch.cuda.is_bf16_supported() if device.startswith("cuda") else cpu_has_bfloat16()
+        model.distilbert.to(torch.bfloat16 if half else torch.float32)
 
     def classify(self, inputs: Sequence[Input]) -> list[Classification]:
         encodings = self._tokenizer.encode_batch([text if pair is None else (text, pair) for text, pair in inputs])
@@ -122,6 +128,10 @@ class TransformersClassifier:
             for row, encoding in zip(softmax(logits / self._temperature), encodings, strict=True)
         ]
 
+    def close(self) -> None:
+        model: Any = self._model
+        model.to("meta")
+
     def _logits(self, batch: list[Encoding]) -> NDArray[np.float32]:
         """Float32 of shape (len(batch), labels)."""
         import torch
@@ -132,9 +142,31 @@ class TransformersClassifier:
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
         with torch.inference_mode():
-            hidden = self._model.distilbert(torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))[0][:, 0]
+            device = self._model.device
+            given, attended = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+            hidden = self._model.distilbert(given, attention_mask=attended)[0][:, 0]
             logits = self._model.classifier(torch.relu(self._model.pre_classifier(hidden.float())))
-        return np.asarray(logits.numpy(), np.float32)
+        return np.asarray(logits.cpu().numpy(), np.float32)
+
+
+_WORD = re.compile(r"\w+")
+_FUNCTION_WORDS = frozenset(
+    _WORD.findall(
+        "a about an and any are as at be by can could did do does for from had has have how i if in into is it its "
+        "many may me much must my no not of on or our shall should so some than that the their them then there "
+        "these they this those to was we were what when where which who whom whose why will with would you your"
+    )
+)
+_STEM_CHARS = 5
+
+
+def content_stems(text: str) -> set[str]:
+    """The first letters of each word of `text` that is no function word: a crude stem, without a language's rules."""
+    return _stems(_WORD.findall(text.lower()))
+
+
+def _stems(words: Iterable[str]) -> set[str]:
+    return {word[:_STEM_CHARS] for word in words if word not in _FUNCTION_WORDS}
 
 
 class OverlapClassifier:
@@ -142,16 +174,6 @@ class OverlapClassifier:
 
     No weights, deterministic. The share is smoothed by Laplace's rule, so that a text without content words gives 1/2.
     """
-
-    _WORD = re.compile(r"\w+")
-    _FUNCTION_WORDS = frozenset(
-        _WORD.findall(
-            "a about an and any are as at be by can could did do does for from had has have how i if in into is it its "
-            "many may me much must my no not of on or our shall should so some than that the their them then there "
-            "these they this those to was we were what when where which who whom whose why will with would you your"
-        )
-    )
-    _STEM_CHARS = 5
 
     def __init__(self, max_tokens: int = 512) -> None:
         self.id = self.name = "sufficiency"
@@ -162,14 +184,17 @@ class OverlapClassifier:
     def classify(self, inputs: Sequence[Input]) -> list[Classification]:
         return [self._classify(text, pair or "") for text, pair in inputs]
 
+    def close(self) -> None:
+        """There are no weights."""
+
     def _classify(self, text: str, pair: str) -> Classification:
-        asked = self._WORD.findall(text.lower())
-        given = self._WORD.findall(pair.lower())
+        asked = _WORD.findall(text.lower())
+        given = _WORD.findall(pair.lower())
         total = len(asked) + len(given)
         asked = asked[: self.max_tokens]
         given = given[: self.max_tokens - len(asked)]
-        wanted = {word[: self._STEM_CHARS] for word in asked if word not in self._FUNCTION_WORDS}
-        found = wanted & {word[: self._STEM_CHARS] for word in given}
+        wanted = _stems(asked)
+        found = wanted & {word[:_STEM_CHARS] for word in given}
         sufficient = (len(found) + 1) / (len(wanted) + 2)
         row = np.array([1 - sufficient, sufficient])
         return _classification(self.labels, row, len(asked) + len(given), total > self.max_tokens)

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class CapstoneError(Exception):
     """Base of all expected failures. `detail` is a sentence for the person who sent the request."""
@@ -17,6 +20,7 @@ class CapstoneError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.members: dict[str, Any] = {}  # of the problem, besides the usual ones
 
 
 class InvalidRequest(CapstoneError):
@@ -73,11 +77,61 @@ class SettingsProblem(CapstoneError):
     code, title = "settings_problem", "A setting cannot be used"
 
 
-class DocumentProblem(CapstoneError):
-    """A document that cannot be ingested. Never raised in a request: it becomes the error of the ingest job."""
+class InvalidDataset(InvalidRequest):
+    """Rows that cannot be asked. `errors` are objects with `row` (the line, from 1), `field` and `message`."""
 
-    status, code, title = 422, "document_problem", "The document cannot be read"
+    code, title = "invalid_dataset", "The dataset is not valid"
+
+    def __init__(self, errors: Sequence[dict[str, Any]]) -> None:
+        first = errors[0]
+        more = f" There are {len(errors) - 1} more." if len(errors) > 1 else ""
+        super().__init__(f"Row {first['row']}, {first['field']}: {first['message']}{more}")
+        self.members = {"errors": list(errors[:100])}
+
+
+class GateNotPassed(Conflict):
+    """`verdict` is what the gate said of exactly these two releases, None if they were not judged yet."""
+
+    code, title = "gate_not_passed", "The release has not passed the gate"
+
+    def __init__(self, detail: str, verdict: dict[str, Any] | None) -> None:
+        super().__init__(detail)
+        self.members = {"verdict": verdict}
+
+
+class NothingToRollBack(Conflict):
+    code, title = "nothing_to_roll_back", "There is no release to go back to"
+
+
+class ReleaseInProgress(Conflict):
+    code, title = "release_in_progress", "Another release is being made live"
+
+
+class UnknownRelease(NotFound):
+    code, title = "unknown_release", "There is no such release"
+
+
+class ReleaseRefused(Conflict):
+    """A release that is damaged, does not fit its bases, or did not pass its smoke test."""
+
+    code, title = "release_refused", "The release cannot be served"
+
+
+class NotFinished(Conflict):
+    code, title = "not_finished", "The work has not been finished"
+
+
+class JobProblem(CapstoneError):
+    """A job that cannot be done, however often it is tried. Never raised in a request: it becomes the job's error."""
+
+    status, code, title = 422, "job_problem", "The work cannot be done"
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.code = code  # one of the codes listed in services/ingest/pdf/sandbox.py
+        self.code = code
+
+
+class DocumentProblem(JobProblem):
+    """A document that cannot be ingested. Its codes are listed in services/ingest/pdf/sandbox.py."""
+
+    status, code, title = 422, "document_problem", "The document cannot be read"

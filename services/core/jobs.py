@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from services.core.database import Database
 from services.core.errors import Conflict, NotFound
 from services.core.tables import checkpoints, jobs, new_id
-from services.core.types import JobStatus
+from services.core.types import JobKind, JobStatus
 
 
 class LeaseLost(Exception):
@@ -28,8 +28,8 @@ class JobCancelled(Exception):
 @dataclass(frozen=True, slots=True)
 class Job:
     id: str
-    kind: str
-    document_id: str
+    kind: JobKind
+    subject_id: str  # of the document or the evaluation that it is about
     status: JobStatus
     done: int
     total: int
@@ -46,21 +46,21 @@ _FIELDS = tuple(jobs.c[name] for name in Job.__dataclass_fields__)
 
 
 def job_of(row: Any) -> Job:
-    return Job(**{**row._mapping, "status": JobStatus(row.status)})
+    return Job(**{**row._mapping, "kind": JobKind(row.kind), "status": JobStatus(row.status)})
 
 
 class JobQueue:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def enqueue(self, connection: Connection, kind: str, document_id: str, unit: str) -> str:
+    def enqueue(self, connection: Connection, kind: JobKind, subject_id: str, unit: str) -> str:
         """Add a job in the caller's transaction; returns its id."""
         job_id = new_id("job")
         connection.execute(
             insert(jobs).values(
                 id=job_id,
                 kind=kind,
-                document_id=document_id,
+                subject_id=subject_id,
                 status=JobStatus.queued,
                 done=0,
                 total=0,
@@ -79,15 +79,15 @@ class JobQueue:
             raise NotFound(f"There is no job {job_id!r}.")
         return job_of(row)
 
-    def claim(self, owner: str, lease_s: float) -> Job | None:
-        """Lease the oldest job that is queued or whose lease ran out; None when there is none."""
+    def claim(self, owner: str, lease_s: float, kind: JobKind = JobKind.ingest) -> Job | None:
+        """Lease the oldest job of `kind` that is queued or whose lease ran out; None when there is none."""
         with self._db.write() as connection:
             now = self._db.now(connection)
             free = or_(
                 jobs.c.status == JobStatus.queued,
                 and_(jobs.c.status == JobStatus.running, jobs.c.lease_until < now),
             )
-            oldest = select(jobs.c.id).where(free).order_by(jobs.c.created_at, jobs.c.id).limit(1)
+            oldest = select(jobs.c.id).where(jobs.c.kind == kind, free).order_by(jobs.c.created_at, jobs.c.id).limit(1)
             job_id = connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
             if job_id is None:
                 return None
@@ -123,6 +123,10 @@ class JobQueue:
             self._fenced(connection, job_id, owner, done=done, total=total, attempts=1)
             connection.execute(delete(checkpoints).where(place))
             connection.execute(insert(checkpoints).values(job_id=job_id, kind=kind, number=number, payload=payload))
+
+    def advance(self, connection: Connection, job_id: str, owner: str, *, done: int, total: int) -> None:
+        """Show progress in the caller's transaction, together with the work that was done. Raises LeaseLost."""
+        self._fenced(connection, job_id, owner, done=done, total=total, attempts=1)
 
     def checkpoints(self, job_id: str, kind: str) -> dict[int, bytes]:
         """Payloads of the finished pieces by number, ascending."""
@@ -194,16 +198,16 @@ class JobQueue:
             values |= {"status": JobStatus.cancelled, "finished_at": self._db.now(connection)}
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
 
-    def release_all(self) -> int:
-        """Free every lease. Only for a worker that knows it is alone (it holds the lock of its data folder)."""
+    def release_all(self, kind: JobKind = JobKind.ingest) -> int:
+        """Free every lease of this `kind`. Only for a worker that knows it is alone (it holds the kind's lock)."""
         with self._db.write() as connection:
-            running = jobs.c.status == JobStatus.running
+            running = (jobs.c.kind == kind) & (jobs.c.status == JobStatus.running)
             return connection.execute(update(jobs).where(running).values(lease_until=0.0)).rowcount
 
-    def unfinished(self) -> int:
+    def unfinished(self, kind: JobKind = JobKind.ingest) -> int:
         with self._db.read() as connection:
             open_jobs = jobs.c.status.in_([JobStatus.queued, JobStatus.running])
-            return connection.execute(select(func.count()).where(open_jobs)).scalar_one()
+            return connection.execute(select(func.count()).where(jobs.c.kind == kind, open_jobs)).scalar_one()
 
     def _fenced(self, connection: Connection, job_id: str, owner: str, **values: Any) -> None:
         mine = (jobs.c.id == job_id) & (jobs.c.lease_owner == owner) & (jobs.c.status == JobStatus.running)

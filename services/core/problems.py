@@ -49,7 +49,7 @@ def problem_body(error: CapstoneError) -> dict[str, Any]:
 
 async def _on_capstone_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CapstoneError)
-    response = problem(request, error.status, error.code, error.title, error.detail)
+    response = problem(request, error.status, error.code, error.title, error.detail, **error.members)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response

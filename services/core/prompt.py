@@ -23,14 +23,17 @@ class Prompt:
     """`user` is the template of the user's turn, with the fields {passages} and {question} and no others.
 
     `stops` end a generation besides the caller's own; `abstention` is said when no quote carries an answer. After the
-    passages their `sentences` nearest to the question are said once more. Raises ValueError if the template has other
-    fields.
+    passages their `sentences` best ones are said once more, as `sentences_by` chooses: the encoder those nearest to the
+    question, the classifier those that most probably answer. Without `passages` these sentences stand alone. Raises
+    ValueError if the template has other fields.
     """
 
     user: str
     stops: tuple[str, ...]
     abstention: str
     sentences: int = 0
+    sentences_by: Literal["encoder", "classifier"] = "encoder"
+    passages: bool = True
 
     def __post_init__(self) -> None:
         fields = [field for field in string.Formatter().parse(self.user) if field[1] is not None]
@@ -40,15 +43,19 @@ class Prompt:
     @property
     def id(self) -> str:
         """The first 12 hex digits of the SHA-256 of its words. It is part of every answer's lineage."""
-        words = "\0".join([self.user, *self.stops, self.abstention, str(self.sentences)])
-        return hashlib.sha256(words.encode()).hexdigest()[:12]
+        parts = [self.user, *self.stops, self.abstention, str(self.sentences)]
+        parts += [self.sentences_by] if self.sentences_by != "encoder" else []
+        parts += ["sentences alone"] if not self.passages else []
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def messages(self, question: str, passages: Sequence[str], nearest: Sequence[str] = ()) -> list[Message]:
         """The messages for the texts of `passages` and the sentences `nearest` to the question.
 
-        Both are given best first and put last to first, so that the best stands beside the question.
+        Both are given best first and put last to first, so that the best stands beside the question. Passages too
+        short to have a sentence are read whole.
         """
-        texts = [" ".join(text.split()) for text in (*reversed(passages), *reversed(nearest))]
+        shown = (*reversed(passages), *reversed(nearest)) if self.passages or not nearest else reversed(nearest)
+        texts = [" ".join(text.split()) for text in shown]
         return [Message("user", self.user.format(passages="\n\n".join(texts), question=question))]
 
 
@@ -58,5 +65,7 @@ DEFAULT_PROMPT = Prompt(
     user="Context:\n{passages}\n\n{question} Answer in one sentence.",
     stops=("\n\n", "\nQuestion:"),  # small models like to go on with a question of their own
     abstention="The documents do not hold an answer to this question.",
-    sentences=4,
+    sentences=1,
+    sentences_by="classifier",
+    passages=False,
 )

@@ -137,12 +137,11 @@ def resolve_release(folder: Path, models_dir: Path) -> Release:
             raise ModelProblem(
                 f"{folder / RELEASE} names {wanted}, and {files.folder} holds {files.id}. {RELEASE_REMEDY}"
             )
-        data_sha256 = files.training.data_sha256 if files.training else None
-        if data_sha256 != form.data_sha256:
-            raise ModelProblem(
-                f"{files.folder / MANIFEST} tells of training data {data_sha256}, and {folder / RELEASE} of "
-                f"{form.data_sha256}. {RELEASE_REMEDY}"
-            )
+    if (trained_on := _data_sha256(classifier, adapter)) != form.data_sha256:
+        raise ModelProblem(
+            f"The manifests in {folder} tell of training data {trained_on}, and {folder / RELEASE} of "
+            f"{form.data_sha256}. {RELEASE_REMEDY}"
+        )
     require_base(classifier, form.classifier_base)
     require_base(adapter, form.generator)
     return Release(
@@ -170,8 +169,6 @@ def write_release(
     together; the caller moves `folder` to its place only when this has returned.
     """
     classifier, adapter = _members(folder)
-    if classifier.training is None:
-        raise ModelProblem(f"{classifier.folder / MANIFEST} does not tell what it was trained on. {RELEASE_REMEDY}")
     encoder, generator, classifier_base = (read_manifest(models_dir / role).id for role in _BASES)
     form = ReleaseForm(
         name=name,
@@ -182,7 +179,7 @@ def write_release(
         classifier_base=classifier_base,
         prompt=prompt,
         thresholds=dict(thresholds),
-        data_sha256=classifier.training.data_sha256,
+        data_sha256=_data_sha256(classifier, adapter),
         git_commit=git_commit,
     )
     form.write(folder)
@@ -269,6 +266,19 @@ def _members(folder: Path) -> tuple[ModelFiles, ModelFiles]:
     """The verified classifier and adapter of the release in `folder`."""
     classifier, adapter = (_verified(folder / role, role, RELEASE_REMEDY) for role in ("classifier", "adapter"))
     return classifier, adapter
+
+
+def _data_sha256(classifier: ModelFiles, adapter: ModelFiles) -> str:
+    """The hash of what both were trained on; of the two hashes, if that was not the same.
+
+    Raises ModelProblem for one that does not tell.
+    """
+    hashes = []
+    for files in (classifier, adapter):
+        if files.training is None:
+            raise ModelProblem(f"{files.folder / MANIFEST} does not tell what it was trained on. {RELEASE_REMEDY}")
+        hashes.append(files.training.data_sha256)
+    return hashes[0] if hashes[0] == hashes[1] else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _verified(folder: Path, role: str, remedy: str) -> ModelFiles:

@@ -16,13 +16,18 @@ from services.core.errors import ModelProblem
 from services.core.prompt import Prompt
 
 RELEASE = "release.json"
+# Thresholds besides those of labels: how sure it must be that a question can be answered before it is, what share of a
+# claim's words its quotes must hold, what share of the best sentence's words a draft must keep, and from what share of
+# that sentence's odds on a second one is said too.
+ANSWER, SUPPORT, KEPT, SECOND = "answer", "support", "kept", "second"
 RELEASE_REMEDY = "Bring the folder back with `git checkout`, or make a new release with `dvc repro`."
 NO_RELEASE_REMEDY = "Train one with `dvc repro`, or set CAPSTONE_RELEASE_DIR= to serve the bases alone."
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ReleaseForm(BaseModel):
-    """The members of `release.json` besides `id`. Values of `thresholds` are probabilities of the label they name."""
+    """The members of `release.json` besides `id`. Values of `thresholds` are probabilities of the label they name, or
+    what ANSWER, SUPPORT, KEPT and SECOND say."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

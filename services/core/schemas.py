@@ -7,18 +7,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
+from services.core.jobs import Job
+from services.core.types import JobStatus
+
 CollectionName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", min_length=1, max_length=64)
 ]
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """JSON can spell half of a surrogate pair, which is no character: no tokenizer takes it, no file can hold it."""
     text.encode()  # raises UnicodeEncodeError, a ValueError
     return text
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
+Text = Annotated[str, AfterValidator(encodable)]
+# champion, challenger, previous, the number of a version in the model registry, or the id of a release.
+ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]{0,119}$")]
 # Of a document, job or answer. PostgreSQL refuses to even look for an id with a NUL in it.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
@@ -30,6 +35,37 @@ class BoxOut(BaseModel):
     top: float
     right: float
     bottom: float
+
+
+class Progress(BaseModel):
+    done: int
+    total: int
+    unit: str
+
+    @classmethod
+    def of(cls, job: Job) -> Progress:
+        return cls(done=job.done, total=job.total, unit=job.unit)
+
+
+class JobError(BaseModel):
+    code: str
+    detail: str
+
+    @classmethod
+    def of(cls, job: Job) -> JobError | None:
+        return cls(code=job.error_code, detail=job.error_detail or "") if job.error_code else None
+
+
+class JobRef(BaseModel):
+    """Where to follow the job (`url`, with `Accept: text/event-stream` as events) and to cancel it (`url`/cancel)."""
+
+    id: str
+    status: JobStatus
+    url: str
+
+    @classmethod
+    def of(cls, job_id: str, status: JobStatus) -> JobRef:
+        return cls(id=job_id, status=status, url=f"/v1/jobs/{job_id}")
 
 
 def iso(seconds: float | None) -> str | None:

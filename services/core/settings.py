@@ -35,14 +35,21 @@ class Settings(BaseSettings):
 
     # Retrieval
     retrieval: Literal["dense", "lexical", "hybrid"] = Field(
-        "dense", description="by meaning, by words, or by the fused ranks of both"
+        "hybrid", description="by meaning, by words, or by the fused ranks of both"
     )
-    fusion_dense_weight: float = Field(1.0, gt=0)
+    fusion_dense_weight: float = Field(2.0, gt=0)
     fusion_lexical_weight: float = Field(1.0, gt=0)
     fusion_k0: float = Field(10.0, ge=0, description="the larger, the less the first places of a ranking count")
     fusion_depth: int = Field(50, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more")
+    rerank_depth: int = Field(
+        10, ge=0, le=100, description="passages that the sufficiency classifier reads to rank them anew; 0: none"
+    )
+    fusion_rerank_weight: float = Field(1.0, gt=0)
     mmr_trade_off: float | None = Field(
         None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR); unset: as ranked"
+    )
+    join_neighbours: bool = Field(
+        True, description="read a sentence whole that the border of a passage or page cuts, when an answer is written"
     )
 
     # Models
@@ -51,6 +58,7 @@ class Settings(BaseSettings):
     classifier: Literal["transformers", "overlap"] = Field(
         "transformers", description="`overlap` needs no weights, and then no other classifier is served"
     )
+    adapter: bool = Field(True, description="false: the generator's base alone, to see what the adapter is worth")
     release_dir: Path | None = Field(
         Path("release"),
         description="adapter, classifier and prompt that were trained together; empty for the bases alone. "
@@ -58,6 +66,9 @@ class Settings(BaseSettings):
     )
     classifiers_dir: Path | None = Field(
         None, description="each model folder in it is one more classifier; `classifiers` in models_dir when unset"
+    )
+    release_poll_s: float = Field(
+        5.0, ge=0, description="how often the alias `champion` is looked at in MLflow; 0: only at start"
     )
     torch_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
@@ -74,12 +85,35 @@ class Settings(BaseSettings):
     job_poll_s: float = Field(0.25, gt=0)
     max_attempts: int = Field(5, gt=0, description="starts of a job without any progress before it is failed")
 
+    # Evaluations
+    api_url: str | None = Field(None, description="where the api service answers; host and port when unset")
+    mlflow_uri: str | None = Field(None, description="MLflow tracking URI; a SQLite file below data_dir when unset")
+    track_evaluations: bool = Field(True, description="whether evaluations are logged to MLflow too")
+    tracking_timeout_s: float = Field(300.0, gt=0, description="an evaluation ends without MLflow if that takes longer")
+
+    # Judging
+    params: Path = Field(Path("params.yaml"), description="whose section `gate` says what a release must hold and gain")
+    promotion_timeout_s: float = Field(120.0, gt=0, description="how long MLflow may take to move the aliases")
+
     # Answers
+    answers: Literal["generated", "extractive"] = Field(
+        "generated", description="`extractive`: the document's best sentence, without the generator's words"
+    )
+    shadow_share: float = Field(
+        0.0, ge=0, le=1, description="of the answers, that the challenger gives as well: logged, never shown"
+    )
+    shadow_log_rows: int = Field(10_000, ge=1, description="the newest answers of the challenger that are kept")
     max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
     queue_timeout_s: float = Field(60.0, gt=0)
 
     # Classifications
     max_waiting_classifications: int = Field(16, ge=0, description="requests that may wait for the classifiers")
+    classification_log_rows: int = Field(
+        10_000, ge=0, description="the newest classifications, whose lineage can be read and replayed; 0: none is kept"
+    )
+    classification_log_chars: int = Field(
+        20_000, ge=0, description="of the texts of one request; more are not kept, and then it cannot be replayed"
+    )
 
     # Serving
     host: str = "127.0.0.1"
@@ -111,8 +145,26 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'catalog.db'}"
 
     @property
+    def api_base_url(self) -> str:
+        return self.api_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def mlflow_dir(self) -> Path:
+        """Where runs and their files are kept if `mlflow_uri` is unset."""
+        return self.data_dir.resolve() / "mlflow"
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.mlflow_dir / 'mlflow.db'}"
+
+    @property
     def files_dir(self) -> Path:
         return self.data_dir / "files"
+
+    @property
+    def releases_dir(self) -> Path:
+        """Where releases from the model registry are brought to."""
+        return self.data_dir / "releases"
 
     @property
     def snapshots_dir(self) -> Path:

@@ -66,6 +66,8 @@ documents = Table(
     Column("producer", Text),
     Column("encoder_id", String(120)),
     Column("chunk_count", Integer),
+    Column("hidden_text_pages", JSON),  # null also for what was ingested before anybody looked
+    Column("scanned_pages", JSON),
     UniqueConstraint("collection", "sha256"),
 )
 
@@ -81,6 +83,8 @@ pages = Table(
     Column("text", Text, nullable=False),
     Column("words", LargeBinary, nullable=False),  # codec.pack_words
     Column("sections", JSON, nullable=False),
+    Column("hidden_chars", Integer),
+    Column("scanned", Boolean),
 )
 
 chunks = Table(
@@ -117,7 +121,7 @@ jobs = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("kind", String(16), nullable=False),
-    Column("document_id", ID, nullable=False),  # no foreign key: a job outlives a deleted document
+    Column("subject_id", ID, nullable=False),  # no foreign key: a job outlives a deleted document
     Column("status", String(16), nullable=False),
     Column("done", Integer, nullable=False),
     Column("total", Integer, nullable=False),
@@ -150,5 +154,90 @@ answers = Table(
     Column("id", ID, primary_key=True),
     Column("created_at", Double, nullable=False),
     Column("collection", String(64), nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+# The newest ones only: services/core/lineage.py.
+classifications = Table(
+    "classifications",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+# What a challenger said in the place of a live answer, with the id of that one. The newest ones only: api/shadow.py.
+shadow_answers = Table(
+    "shadow_answers",
+    metadata,
+    Column("answer_id", ID, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("live_release", String(120)),
+    Column("shadow_release", String(120)),
+    Column("body", JSON, nullable=False),
+)
+
+# Questions with their answers, to evaluate on. Named once, never changed.
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("questions", JSON, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, nullable=False),
+    Column("dataset_id", ID, ForeignKey("datasets.id"), nullable=False),
+    Column("collection", String(64), nullable=False),
+    Column("release", String(120), nullable=False),  # as it was asked for
+    Column("created_at", Double, nullable=False),
+    Column("summary", JSON(none_as_null=True)),  # once it has succeeded
+    Column("tracking", JSON(none_as_null=True)),  # what became of it in MLflow
+    Column("release_id", String(120)),  # what the name meant when it began; null: no release, the bases alone
+    Column("against_id", ID),  # the evaluation, by the same job, that it is judged against
+    Column("verdict", JSON(none_as_null=True)),  # in short, of both; the whole is a row of `verdicts`
+)
+
+# A row for each question of an evaluation that has been asked and judged.
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("evaluation_id", ID, ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # position in the dataset, from 0
+    Column("body", JSON, nullable=False),
+)
+
+# What the gate said of two releases that were asked side by side. Rows are added, never changed.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("champion", String(120), nullable=False),  # ids of releases, and below of their evaluations
+    Column("challenger", String(120), nullable=False),
+    Column("champion_evaluation_id", ID, nullable=False),
+    Column("challenger_evaluation_id", ID, nullable=False),
+    Column("dataset_sha256", String(64), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "champion", "challenger"),
+)
+
+# Every change of the release that is live, for ever: the database refuses to change or delete a row. An `intent` is
+# followed by its `done` or `failed`; one that is the last row is at work, or its process died.
+release_events = Table(
+    "release_events",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("change_id", ID, nullable=False),  # the same for an intent and its end
+    Column("kind", String(16), nullable=False),  # promotion | rollback
+    Column("step", String(8), nullable=False),  # intent | done | failed
+    Column("created_at", Double, nullable=False),
     Column("body", JSON, nullable=False),
 )

@@ -40,6 +40,9 @@ class Page:
 
     `sections` maps positions to the outline: each `(start, path)` says that from character `start` on the text
     belongs to the section with that path, outermost title first. Sorted by `start`.
+
+    What a reader cannot see is not in the text: `hidden_chars` counts it. Where a picture shows what the text says,
+    as on a `scanned` page, it can be seen. Both are None for pages that were stored before anybody looked.
     """
 
     number: int  # 1-based position in the file
@@ -50,6 +53,8 @@ class Page:
     text: str
     words: tuple[Word, ...]
     sections: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    hidden_chars: int | None = None
+    scanned: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,11 @@ class DocumentInfo:
     title: str | None
     author: str | None
     producer: str | None
+
+
+class JobKind(StrEnum):
+    ingest = "ingest"
+    evaluation = "evaluation"
 
 
 class JobStatus(StrEnum):
