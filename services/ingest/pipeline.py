@@ -17,14 +17,14 @@ from services.core import codec
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder
 from services.core.errors import DocumentProblem
+from services.core.lease import Lease
 from services.core.types import Chunk, Page
 from services.ingest.chunk import chunk_pages
 from services.ingest.layout import assemble
-from services.ingest.lease import Lease
 from services.ingest.pdf.raw import RawInfo, RawPage, page_from_json, page_to_json
 from services.ingest.pdf.sandbox import ParseLimits, open_pdf
 
-PAGE, VECTORS = "page", "vectors"  # kinds of checkpoint
+PAGE, VECTORS = "page.2", "vectors"  # kinds of checkpoint; pages of an older form are parsed anew
 ENCODE_BATCH = 32  # chunks between two checkpoints
 _DIGEST_BYTES = 32
 
@@ -46,7 +46,7 @@ class IngestPipeline:
         pages = assemble(info, raw_pages)
         if not any(page.text for page in pages):
             raise DocumentProblem(
-                "no_text", "No page has a text layer. Scanned pages need OCR before they are uploaded."
+                "no_text", "No page has text that can be seen. Scanned pages need OCR before they are uploaded."
             )
         encoder = self._encoder()
         chunks = chunk_pages(pages, encoder.token_spans, encoder.max_tokens)

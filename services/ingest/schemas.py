@@ -8,25 +8,15 @@ from pydantic import BaseModel
 
 from services.core.catalog import Document
 from services.core.jobs import Job
-from services.core.schemas import BoxOut, iso
-from services.core.types import JobStatus, Page, PageKind
-
-
-class Progress(BaseModel):
-    done: int
-    total: int
-    unit: str
-
-
-class JobError(BaseModel):
-    code: str
-    detail: str
+from services.core.schemas import BoxOut, JobError, JobRef, Progress, iso
+from services.core.types import JobKind, JobStatus, Page, PageKind
 
 
 class JobOut(BaseModel):
     id: str
-    kind: str
-    document_id: str
+    kind: JobKind
+    document_id: str | None  # what it is about: one of the two
+    evaluation_id: str | None = None
     status: JobStatus
     progress: Progress
     error: JobError | None
@@ -39,20 +29,15 @@ class JobOut(BaseModel):
         return cls(
             id=job.id,
             kind=job.kind,
-            document_id=job.document_id,
+            document_id=job.subject_id if job.kind == JobKind.ingest else None,
+            evaluation_id=job.subject_id if job.kind == JobKind.evaluation else None,
             status=job.status,
-            progress=Progress(done=job.done, total=job.total, unit=job.unit),
-            error=JobError(code=job.error_code, detail=job.error_detail or "") if job.error_code else None,
+            progress=Progress.of(job),
+            error=JobError.of(job),
             created_at=iso(job.created_at),
             started_at=iso(job.started_at),
             finished_at=iso(job.finished_at),
         )
-
-
-class JobRef(BaseModel):
-    id: str
-    status: JobStatus
-    url: str
 
 
 class DocumentOut(BaseModel):
@@ -67,6 +52,8 @@ class DocumentOut(BaseModel):
     chunks: int | None
     title: str | None
     author: str | None
+    hidden_text_pages: list[int] | None  # with text that cannot be seen on them; it is never retrieved
+    scanned_pages: list[int] | None  # with text that lies unpainted over a picture, as OCR leaves it
     created_at: str | None
 
     @classmethod
@@ -77,13 +64,15 @@ class DocumentOut(BaseModel):
             name=document.name,
             sha256=document.sha256,
             status=document.status,
-            job=JobRef(id=document.job_id, status=JobStatus(job_status), url=f"/v1/jobs/{document.job_id}"),
+            job=JobRef.of(document.job_id, JobStatus(job_status)),
             collection=document.collection,
             bytes=document.bytes,
             pages=document.page_count,
             chunks=document.chunk_count,
             title=document.title,
             author=document.author,
+            hidden_text_pages=document.hidden_text_pages,
+            scanned_pages=document.scanned_pages,
             created_at=iso(document.created_at),
         )
 
@@ -108,6 +97,8 @@ class PageOut(BaseModel):
     width: float
     height: float
     kind: PageKind
+    hidden_chars: int | None  # not in `text`: they cannot be seen on the page
+    scanned: bool | None
     text: str
     words: list[WordOut]
 
@@ -120,6 +111,8 @@ class PageOut(BaseModel):
             width=page.width,
             height=page.height,
             kind=page.kind,
+            hidden_chars=page.hidden_chars,
+            scanned=page.scanned,
             text=page.text,
             words=[
                 WordOut(

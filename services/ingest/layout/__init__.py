@@ -42,6 +42,8 @@ def assemble(info: RawInfo, raw_pages: Sequence[RawPage]) -> tuple[Page, ...]:
                 text=page_text.text,
                 words=page_text.words,
                 sections=sections.of_page(raw.number, lines, page_text),
+                hidden_chars=raw.hidden,
+                scanned=raw.scanned,
             )
         )
     return tuple(pages)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import pypdfium2.raw as pdfium
@@ -16,7 +16,8 @@ import pypdfium2.raw as pdfium
 from services.ingest.pdf.protocol import LINE_END_HYPHEN
 
 HYPHEN = "\x02"  # pdfium's mark for a hyphen at the end of a line; it swallows the line break after it
-TOKEN = re.compile(r"[\r\n]+|[^\s\x02]+\x02?|\x02")
+HIDDEN = "\0"  # stands for a character that cannot be seen: never at the ends of a word, and cleaned out of it
+TOKEN = re.compile(r"[\r\n]+|[^\s\x00\x02](?:[^\s\x02]*[^\s\x00\x02])?\x02?|\x02")
 MONO_NAME = re.compile(r"mono|courier|consol|menlo|typewriter|tt\d*\b|tt-", re.IGNORECASE)
 BOLD_NAME = re.compile(r"bold|black|heavy|cmbx|cmssbx", re.IGNORECASE)
 FIXED_PITCH, FORCE_BOLD = 1 << 0, 1 << 18  # font descriptor flags, ISO 32000-1 table 123
@@ -67,13 +68,25 @@ def is_drawn(page: Any) -> bool:
     return bool(pdfium.FPDFPage_CountObjects(page) > 0 or pdfium.FPDFPage_GetAnnotCount(page) > 0)
 
 
-def page_lines(text_page: Any, count: int, frame: Frame) -> Iterator[list[Any]]:
-    """Yield `[size, mono, bold, [[text, left, top, right, bottom], ...]]` for each line, as pdfium orders them."""
+def page_characters(text_page: Any, count: int) -> str:
+    """The first `count` characters of a page, as pdfium orders them."""
     get_unicode = pdfium.FPDFText_GetUnicode
-    text = "".join(map(chr, [get_unicode(text_page, i) for i in range(count)]))
+    return "".join(map(chr, [get_unicode(text_page, i) for i in range(count)]))
+
+
+def page_lines(text_page: Any, text: str, hidden: Collection[int], frame: Frame) -> tuple[list[list[Any]], int]:
+    """`[size, mono, bold, [[text, left, top, right, bottom], ...]]` for each line, as pdfium orders them.
+
+    `text` are the characters of the page; those at the positions `hidden` are passed over. The second value counts
+    those that lie outside the page, and are not in a line either.
+    """
+    if hidden:
+        text = "".join(HIDDEN if i in hidden else char for i, char in enumerate(text))
     unclean = _UNCLEAN.search(text) is not None
     boxes = _Boxes(text_page, frame)
     styles = _Styles(text_page)
+    lines: list[list[Any]] = []
+    outside = 0
     words: list[list[Any]] = []
     middles: list[int] = []  # a character of each word, to ask for its font
 
@@ -84,7 +97,7 @@ def page_lines(text_page: Any, count: int, frame: Frame) -> Iterator[list[Any]]:
         token, start, end = match.group(), match.start(), match.end()
         if token[0] in "\r\n":
             if words:
-                yield line()
+                lines.append(line())
                 words, middles = [], []
             continue
         hyphen = token.endswith(HYPHEN) and bool(pdfium.FPDFText_IsHyphen(text_page, end - 1))
@@ -93,11 +106,14 @@ def page_lines(text_page: Any, count: int, frame: Frame) -> Iterator[list[Any]]:
         if box is not None:
             words.append([clean + LINE_END_HYPHEN if hyphen else clean, *box])
             middles.append((start + end - 1) // 2)
+        else:
+            outside += len(clean)
         if hyphen and words:
-            yield line()
+            lines.append(line())
             words, middles = [], []
     if words:
-        yield line()
+        lines.append(line())
+    return lines, outside
 
 
 class _Boxes:

@@ -3,9 +3,10 @@
 The only argument is a `protocol.Job` as JSON. In order: import all that will be needed, limit and confine this
 process (lockdown.py), and only then read the file. Imports only what it needs: it must start fast.
 
-mode "text" writes one JSON value a line: an info object, then `[number, width, height, drawn, lines]` for each page
-from `page` on (raw.py reads them). mode "page" writes one PNG. Either may instead end with `{"error": code,
-"value": number or null}`; the codes are those of sandbox.py. The exit status is 0 in all these cases.
+mode "text" writes one JSON value a line: an info object, then for each page from `page` on
+`[number, width, height, drawn, lines, hidden, scanned]` (raw.py reads them). mode "page" writes one PNG. Either may
+instead end with `{"error": code, "value": number or null}`; the codes are those of sandbox.py. The exit status is 0 in
+all these cases.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import pypdfium2.raw as pdfium
 
 from services.core.process import die_with_parent
 from services.ingest.pdf import lockdown
-from services.ingest.pdf.extract import frame_of, is_drawn, page_lines
+from services.ingest.pdf.extract import frame_of, is_drawn, page_characters, page_lines
 from services.ingest.pdf.protocol import Job, Refused
+from services.ingest.pdf.seen import look
 
 TAIL_BYTES = 65_536  # where a complete file says `startxref`
 
@@ -84,8 +86,12 @@ def _write_page(out: BinaryIO, document: Any, number: int, max_chars: int) -> in
         raise Refused("too_many_characters", number)
     frame = frame_of(page)
     width, height = frame.size
-    lines = list(page_lines(text_page, chars, frame))
-    _write_line(out, [number, round(width, 2), round(height, 2), int(bool(lines) or is_drawn(page)), lines])
+    text = page_characters(text_page, chars)
+    sight = look(page, text_page, text, frame)
+    lines, outside = page_lines(text_page, text, sight.hidden, frame)
+    drawn = bool(lines) or is_drawn(page)
+    hidden = len(sight.hidden) + outside
+    _write_line(out, [number, round(width, 2), round(height, 2), int(drawn), lines, hidden, int(sight.scanned)])
     pdfium.FPDFText_ClosePage(text_page)
     pdfium.FPDF_ClosePage(page)
     return chars

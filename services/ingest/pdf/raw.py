@@ -48,7 +48,9 @@ class RawPage:
     width: float
     height: float
     drawn: bool  # something is painted: text, a picture, a path or an annotation
-    lines: tuple[RawLine, ...]
+    lines: tuple[RawLine, ...]  # of what can be seen
+    hidden: int = 0  # characters that cannot be seen
+    scanned: bool = False  # a picture with its text unpainted over it
 
 
 class OutlineEntry(NamedTuple):
@@ -86,12 +88,13 @@ def info_from_json(line: bytes | str) -> RawInfo:
 
 
 def page_from_json(line: bytes | str) -> RawPage:
-    """Read one page line: `[number, width, height, drawn, [[size, mono, bold, [[text, l, t, r, b], ...]], ...]]`.
+    """Read one page line: `[number, width, height, drawn, [[size, mono, bold, [[text, l, t, r, b], ...]], ...],
+    hidden, scanned]`.
 
     Raises ValueError if it has another shape. A stored line is also how a page can be kept between two runs.
     """
     try:
-        number, width, height, drawn, lines = json.loads(line)
+        number, width, height, drawn, lines, hidden, scanned = json.loads(line)
         return RawPage(
             int(number),
             float(width),
@@ -107,6 +110,8 @@ def page_from_json(line: bytes | str) -> RawPage:
                 for size, mono, bold, words in lines
                 if words
             ),
+            int(hidden),
+            bool(scanned),
         )
     except TypeError as error:
         raise ValueError(f"not a page record: {error}") from error
@@ -118,7 +123,8 @@ def page_to_json(page: RawPage) -> str:
         [line.size, int(line.mono), int(line.bold), [[word.text, *word.box] for word in line.words]]
         for line in page.lines
     ]
-    return json.dumps([page.number, page.width, page.height, int(page.drawn), lines], separators=(",", ":"))
+    facts = [page.number, page.width, page.height, int(page.drawn), lines, page.hidden, int(page.scanned)]
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def _text_or_none(value: object) -> str | None:

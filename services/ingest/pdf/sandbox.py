@@ -11,7 +11,7 @@ Every way to fail is a `DocumentProblem` with one of these codes:
     encrypted             a password is needed to open it (an empty one is tried)
     damaged               truncated, or a page of it cannot be read
     no_pages              it is a PDF, without pages
-    no_text               no page has a text layer (raised by pipeline.py, which sees all pages)
+    no_text               no page has text that can be seen (raised by pipeline.py, which sees all pages)
     too_many_pages        more than `ParseLimits.max_pages`
     too_many_characters   more than `ParseLimits.max_chars`, or more output than `max_output_mb`
     parse_timeout         more than `cpu_s` or `wall_s`
