@@ -48,6 +48,24 @@ class Admission:
             with self._guard:
                 self._count -= 1
 
+    @contextmanager
+    def spare(self, ended: threading.Event) -> Iterator[None]:
+        """Hold it while nobody wants it, without a place among those who wait; `wanted` tells when to give it back.
+
+        Raises ClientClosedRequest if `ended` is set before nobody wants it.
+        """
+        while self.wanted() or not self._running.acquire(blocking=False):
+            if ended.wait(_POLL_S):
+                raise ClientClosedRequest("Nobody waits for this any more.")
+        try:
+            yield
+        finally:
+            self._running.release()
+
+    def wanted(self) -> bool:
+        """Whether a request runs or waits."""
+        return self._count > 0
+
     def waiting(self) -> int:
         return max(0, self._count - 1)
 

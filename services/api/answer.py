@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
-from services.api.admission import Admission
-from services.api.cite import Citer
+from services.api.cite import Citation, citations_of
 from services.api.generate import Decoding, Finish, Generator
-from services.api.retrieve import Retriever
-from services.api.schemas import AnswerOut, CitationOut, Lineage, SearchOut, Usage
+from services.api.ground import claims_of, support
+from services.api.orders import evidence_without_orders, without_orders
+from services.api.retrieve import Retrieved, Retriever
+from services.api.schemas import AnswerOut, CitationOut, Lineage, Mode, SearchOut, Usage
 from services.core.catalog import Catalog, new_answer_id
+from services.core.classifier import Classifier
 from services.core.encoder import Encoder
 from services.core.errors import ClientClosedRequest
-from services.core.evidence import Evidence
+from services.core.evidence import Evidence, Sentence, answerability, evidence_of, sufficiency
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release
+from services.core.release import ANSWER, KEPT, SECOND, SUPPORT
 from services.core.streams import Event
 from services.core.types import Passage, PassageFilter
 
@@ -29,32 +35,53 @@ class Question:
     k: int  # passages to read
     decoding: Decoding
     wanted: PassageFilter | None = None
+    replay_of: str | None = None  # lineage id of the answer that this one is to be compared with
+
+
+class Slots(Protocol):
+    """Who may generate now: `admission.py` for requests, `shadow.py` for what has time."""
+
+    def slot(self, stop: threading.Event) -> AbstractContextManager[None]:
+        """Hold one. Raises CapstoneError if there is none to be had."""
 
 
 class Answerer:
+    """`judge` is a classifier with the label `sufficient`: it tells how well passages and sentences answer.
+
+    `extractive` leaves the generator out: the one or two sentences that answer best are the answer.
+    """
+
     def __init__(
         self,
         catalog: Catalog,
         retriever: Retriever,
-        citer: Citer,
         generator: Generator,
-        admission: Admission,
+        admission: Slots,
         *,
         encoder: Encoder,
-        classifier_id: str | None,
+        judge: Classifier,
         release: Release | None,
         git_commit: str,
+        extractive: bool = False,
     ) -> None:
         self._catalog = catalog
         self._retriever = retriever
-        self._citer = citer
         self._generator = generator
         self._admission = admission
         self._prompt = release.prompt if release else DEFAULT_PROMPT
+        self._thresholds = release.thresholds if release else {}
         self._encoder = encoder
-        self._classifier_id = classifier_id
+        self._judge = judge
         self._release = release
         self._git_commit = git_commit
+        self._extractive = extractive
+        self._save: Callable[[str, dict[str, Any]], None] = catalog.save_answer
+
+    def aside(self, slots: Slots, save: Callable[[str, dict[str, Any]], None]) -> Answerer:
+        """The same parts, waiting for the generator elsewhere, and with another log: `save(collection, body)`."""
+        other = copy.copy(self)
+        other._admission, other._save = slots, save
+        return other
 
     def answer(self, question: Question, stop: threading.Event) -> AnswerOut:
         """The complete answer. Raises ClientClosedRequest if `stop` is set before it is ready."""
@@ -72,33 +99,39 @@ class Answerer:
         found = self._retriever.search(question.collection, question.text, question.k, question.wanted)
         clock.lap("retrieve")
         yield Event("passages", [passage.model_dump() for passage in SearchOut.of(found).results])
-        evidence = Evidence.of([passage.text for passage in found.passages], self._encoder)
+        windows = self._retriever.windows(found.passages)
+        evidence = evidence_of(question.text, found.passages, self._judge, windows)
+        evidence = evidence_without_orders(evidence, found.passages)
+        sure = self._answerability(question, found, evidence)
         clock.lap("read")
 
-        text, finish = "", Finish("stop", 0, 0)
-        if found.passages:
+        draft, finish = "", Finish("stop", 0, 0)
+        answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
+        if answerable and not self._extractive:
             for piece in self._generate(question, found.passages, evidence, clock, stop):
                 if isinstance(piece, Finish):
                     finish = piece
                 else:
-                    text += piece
+                    draft += piece
                     yield Event("delta", {"text": piece})
         if stop.is_set():
             return
 
-        citations = self._citer.cite(question.text, text, found.passages, evidence)
+        mode, text, citations = self._abstained()
+        if answerable:
+            mode, text, citations = self._grounded(question.text, draft, found.passages, evidence)
         clock.lap("cite")
-        abstained = not any(citation.verified for citation in citations)
-        if abstained:
-            citations = []
         for citation in citations:
             yield Event("citation", CitationOut.of(citation))
         answer_id = new_answer_id()
         final = AnswerOut(
             id=answer_id,
-            answer=self._prompt.abstention if abstained else text.strip(),
-            abstained=abstained,
+            answer=text,
+            mode=mode,
+            abstained=mode == "abstained",
+            answerability=round(sure, 6),
             citations=[CitationOut.of(citation) for citation in citations],
+            nearest=SearchOut.of(found).results if mode == "abstained" else [],
             finish_reason=finish.reason,
             lineage=self._lineage(answer_id, found.seq, question.decoding),
             usage=Usage.of(finish),
@@ -107,15 +140,46 @@ class Answerer:
         self._log(question, found.passages, final)
         yield Event("final", final)
 
+    def _answerability(self, question: Question, found: Retrieved, evidence: Evidence) -> float:
+        unread = [passage for passage in found.passages if passage.chunk_id not in found.sufficiency]
+        read = [*found.sufficiency.values(), *sufficiency(question.text, unread, self._judge)]
+        return answerability(read, evidence)
+
+    def _grounded(
+        self, question: str, draft: str, passages: list[Passage], evidence: Evidence
+    ) -> tuple[Mode, str, list[Citation]]:
+        """What carries an answer best, all of it with verified quotes: the draft, if its claims are supported and it
+        leaves out little of the sentence that answers best, else that sentence; then the next one, if that is nearly as
+        sure. Else nothing."""
+        first, *more = evidence.leading(self._thresholds.get(SECOND))
+        rest = [" ".join(sentence.text.split()) for sentence in more]
+        claims = claims_of(question, draft, evidence, self._thresholds.get(SUPPORT, 0.0))
+        whole = support(first.text, [draft]) >= self._thresholds.get(KEPT, 0.0)
+        if whole and claims and all(claim.supported for claim in claims):
+            held_by = [sentence for claim in claims for sentence in claim.evidence]
+            if citations := self._verified(passages, [*held_by, *more]):
+                return "generated", " ".join([draft.strip(), *rest]), citations
+        if citations := self._verified(passages, [first, *more]):
+            return "extractive", " ".join([" ".join(first.text.split()), *rest]), citations
+        return self._abstained()
+
+    def _verified(self, passages: list[Passage], sentences: Sequence[Sentence]) -> list[Citation]:
+        """The citations of `sentences`; none at all if one of them is not to be found on its page any more."""
+        found = [citations_of(self._catalog, passages, [sentence]) for sentence in dict.fromkeys(sentences)]
+        citations = [citation for own in found for citation in own]
+        return citations if all(found) and all(citation.verified for citation in citations) else []
+
+    def _abstained(self) -> tuple[Mode, str, list[Citation]]:
+        return "abstained", self._prompt.abstention, []
+
     def _generate(
         self, question: Question, passages: list[Passage], evidence: Evidence, clock: _Clock, stop: threading.Event
     ) -> Iterator[str | Finish]:
         """The generator's pieces without leading white space."""
         decoding = replace(question.decoding, stop=(*question.decoding.stop, *self._prompt.stops))
-        nearest = evidence.nearest(self._encoder.encode([question.text])[0], self._prompt.sentences)
-        messages = self._prompt.messages(
-            question.text, [passage.text for passage in passages], [sentence.text for sentence in nearest]
-        )
+        best = self._best_sentences(question.text, evidence)
+        texts = [text for passage in passages if (text := without_orders(passage.text).strip())]
+        messages = self._prompt.messages(question.text, texts, best)
         begun = False
         with self._admission.slot(stop):
             clock.lap("queue")
@@ -129,6 +193,15 @@ class Answerer:
                 yield piece
         clock.lap("generate")
 
+    def _best_sentences(self, question: str, evidence: Evidence) -> list[str]:
+        """Those that the prompt repeats, best first."""
+        count, sentences = self._prompt.sentences, evidence.sentences
+        if self._prompt.sentences_by == "classifier" or not sentences:
+            return [sentence.text for sentence in evidence.best(count)]
+        vectors = self._encoder.encode([question, *(sentence.text for sentence in sentences)])
+        nearest = (-(vectors[1:] @ vectors[0])).argsort(kind="stable")[:count]
+        return [sentences[int(index)].text for index in nearest]
+
     def _lineage(self, answer_id: str, index_seq: int, decoding: Decoding) -> Lineage:
         return Lineage(
             id=answer_id,
@@ -136,19 +209,22 @@ class Answerer:
             encoder=self._encoder.id,
             generator=self._generator.id,
             adapter=self._generator.adapter,
-            classifier=self._classifier_id,
+            classifier=self._judge.id,
             prompt=self._prompt.id,
             release=self._release.id if self._release else None,
             data_sha256=self._release.data_sha256 if self._release else None,
+            thresholds=dict(self._thresholds),
+            answers="extractive" if self._extractive else "generated",
             decoding=asdict(decoding),
             retrieval=asdict(self._retriever.plan),
             git_commit=self._git_commit,
         )
 
     def _log(self, question: Question, passages: list[Passage], final: AnswerOut) -> None:
-        asked = {"question": question.text, "collection": question.collection}
-        read = {"passages": [passage.chunk_id for passage in passages]}
-        self._catalog.save_answer(question.collection, {**final.model_dump(mode="json"), **asked, **read})
+        asked = {"question": question.text, "collection": question.collection, "k": question.k}
+        asked |= {"filter": asdict(question.wanted) if question.wanted else None, "replay_of": question.replay_of}
+        read = {"passages": [passage.chunk_id for passage in passages], "prompt": asdict(self._prompt)}
+        self._save(question.collection, {**final.model_dump(mode="json"), **asked, **read})
 
 
 class _Clock:

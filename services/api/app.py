@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from fastapi import FastAPI
 
 from services.api.resources import ApiResources, open_resources
-from services.api.routes import answers, classify, openai, search
+from services.api.routes import answers, classify, lineage, openai, search
 from services.core.http import Room, service_app
 from services.core.settings import Settings, load_settings
 
@@ -15,7 +15,7 @@ from services.core.settings import Settings, load_settings
 def room(settings: Settings, resources: ApiResources | None = None) -> Room:
     return Room(
         name="api",
-        routers=[search.router, answers.router, classify.router, openai.router],
+        routers=[search.router, answers.router, classify.router, lineage.router, openai.router],
         open=lambda telemetry: nullcontext(resources) if resources else open_resources(settings, telemetry),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Sequence
@@ -10,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.api.admission import Admission
-from services.api.classify_schemas import ClassifierLineage
-from services.core.classifier import Classification, Classifier, ClassifierConfig, Input, open_classifier
+from services.api.classify_schemas import (
+    ClassificationOut,
+    ClassifierLineage,
+    ClassifierParts,
+    ClassifyOut,
+)
+from services.core.classifier import Classifier, ClassifierConfig, Input, open_classifier
 from services.core.errors import ModelProblem, NotFound
+from services.core.lineage import ClassificationLog, new_classification_id
 from services.core.registry import MANIFEST, ModelFiles, Release, resolve, verify
 from services.core.version import git_commit
 
@@ -24,7 +29,7 @@ _log = logging.getLogger("capstone.api")
 @dataclass(frozen=True, slots=True)
 class ServedClassifier:
     classifier: Classifier
-    lineage: ClassifierLineage
+    parts: ClassifierParts
 
     @property
     def name(self) -> str:
@@ -34,9 +39,10 @@ class ServedClassifier:
 class Classifiers:
     """By name. One request is worked on at a time: two at once on two cores finish later than one after the other."""
 
-    def __init__(self, served: Sequence[ServedClassifier], admission: Admission) -> None:
+    def __init__(self, served: Sequence[ServedClassifier], admission: Admission, log: ClassificationLog) -> None:
         self._served = {one.name: one for one in served}
         self.admission = admission
+        self._log = log
 
     def all(self) -> list[ServedClassifier]:
         return list(self._served.values())
@@ -54,34 +60,54 @@ class Classifiers:
         return found
 
     def classify(
-        self, served: ServedClassifier, inputs: Sequence[Input], stop: threading.Event
-    ) -> list[Classification]:
-        """Blocks. Raises Overloaded, or ClientClosedRequest if `stop` is set while waiting."""
+        self,
+        served: ServedClassifier,
+        inputs: Sequence[Input],
+        stop: threading.Event,
+        replay_of: str | None = None,
+    ) -> ClassifyOut:
+        """Classify, and log it; `replay_of` is the lineage id of what is to be compared with it.
+
+        Blocks. Raises Overloaded, or ClientClosedRequest if `stop` is set while waiting.
+        """
         with self.admission.slot(stop):
-            return served.classifier.classify(inputs)
+            results = served.classifier.classify(inputs)
+        lineage = ClassifierLineage(id=new_classification_id(), **served.parts.model_dump())
+        found = ClassifyOut(
+            model=served.name, results=[ClassificationOut.of(result) for result in results], lineage=lineage
+        )
+        body = {"id": lineage.id, **found.model_dump(mode="json"), "replay_of": replay_of}
+        self._log.save(body, [{"text": text, "text_pair": pair} for text, pair in inputs])
+        return found
 
 
-def open_classifiers(
-    kind: str, release: Release | None, models_dir: Path, named: Path | None, taken: Iterable[str], threads: int
-) -> list[ServedClassifier]:
-    """The classifier of the release, or the one without weights, then those in the folder `named`.
+def open_sufficiency(kind: str, release: Release | None, models_dir: Path, threads: int) -> ServedClassifier | None:
+    """The classifier of the release, or the one without weights, which no release brings; None of bases alone.
 
-    Raises ModelProblem if a folder is changed or does not fit its base, or a name is among `taken` or used twice.
+    Raises ModelProblem if it does not fit its base.
     """
     if kind == "overlap":
-        served = [_served(open_classifier(kind, None, None, threads))]
-    else:
-        folders = [release.classifier] if release else []
-        folders += find_classifiers(named) if named else []
-        base = resolve(models_dir, "classifier-base") if folders else None
-        served = [_served(open_classifier(kind, files, base, threads), files, base, release) for files in folders]
+        return _served(open_classifier(kind, None, None, threads))
+    if release is None:
+        return None
+    base = resolve(models_dir, "classifier-base")
+    return _served(open_classifier(kind, release.classifier, base, threads), release.classifier, base, release)
+
+
+def open_named(folder: Path, models_dir: Path, threads: int) -> list[ServedClassifier]:
+    """The classifiers in `folder`, which no release brings. Raises ModelProblem if one is changed or does not fit."""
+    found = find_classifiers(folder)
+    base = resolve(models_dir, "classifier-base") if found else None
+    return [_served(open_classifier("transformers", files, base, threads), files, base) for files in found]
+
+
+def require_names(served: Iterable[ServedClassifier], taken: Iterable[str]) -> None:
+    """Raises ModelProblem if a name is among `taken` or used twice."""
     names = set(taken)
     for one in served:
         if one.name in names:
             raise ModelProblem(f"Two models are named {one.name!r}; {one.classifier.id} is the second one. {_REMEDY}")
         names.add(one.name)
-        _log.info("classifier ready", extra={"fields": {"name": one.name, **one.lineage.model_dump()}})
-    return served
 
 
 def find_classifiers(folder: Path) -> list[ModelFiles]:
@@ -105,14 +131,13 @@ def _served(
     base: ModelFiles | None = None,
     release: Release | None = None,
 ) -> ServedClassifier:
-    lineage = ClassifierLineage(
-        id="",
-        release=release.id if release and files is release.classifier else None,
+    parts = ClassifierParts(
+        release=release.id if release else None,
         classifier=classifier.id,
         classifier_base=base.id if base else None,
         data_sha256=files.training.data_sha256 if files and files.training else None,
         temperature=ClassifierConfig.read(files.folder).temperature if files else None,
         git_commit=git_commit(),
     )
-    digest = hashlib.sha256(lineage.model_dump_json(exclude={"id"}).encode()).hexdigest()
-    return ServedClassifier(classifier, lineage.model_copy(update={"id": f"cls_{digest[:24]}"}))
+    _log.info("classifier ready", extra={"fields": {"name": classifier.name, **parts.model_dump()}})
+    return ServedClassifier(classifier, parts)

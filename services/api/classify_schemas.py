@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from services.api.schemas import Strict
+from services.core.aliases import CHAMPION
 from services.core.classifier import Classification, Input
+from services.core.schemas import ReleaseName
 
 MAX_INPUTS = 64
 MAX_TEXT_CHARS = 10_000  # several times what any classifier reads
@@ -33,6 +35,7 @@ class ClassifyIn(Strict):
         list[Annotated[TextPair, BeforeValidator(_pair_of, json_schema_input_type=str | TextPair)]],
         Field(min_length=1, max_length=MAX_INPUTS),
     ]
+    release: ReleaseName = CHAMPION  # of the classifiers that a release brings
 
     def pairs(self) -> list[Input]:
         return [(item.text, item.text_pair) for item in self.inputs]
@@ -58,16 +61,21 @@ class ClassificationOut(BaseModel):
         )
 
 
-class ClassifierLineage(BaseModel):
-    """What a classification came from. Equal `id`s mean equal parts; `release` is None for what no release brought."""
+class ClassifierParts(BaseModel):
+    """What the classifications of one classifier come from. `release` is None for what no release brought."""
 
-    id: str
     release: str | None
     classifier: str
     classifier_base: str | None
     data_sha256: str | None
     temperature: float | None
     git_commit: str
+
+
+class ClassifierLineage(ClassifierParts):
+    """`id` is that of this one request: `GET /v1/lineage/{id}`."""
+
+    id: str
 
 
 class ClassifyOut(BaseModel):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from services.core.chat import chat_ids
 from services.core.encoder import cpu_has_bfloat16
 from services.core.errors import InvalidRequest, ModelProblem
 from services.core.prompt import Message
@@ -59,6 +60,9 @@ class Generator(Protocol):
         One call at a time: the caller admits requests.
         """
 
+    def close(self) -> None:
+        """Give the memory of the weights back. Nobody may generate any more."""
+
 
 class TransformersGenerator:
     """A causal language model from a verified local folder, optionally with a verified PEFT LoRA adapter merged in.
@@ -89,12 +93,7 @@ class TransformersGenerator:
         self._context_tokens = int(model.config.max_position_embeddings)
 
     def stream(self, messages: Sequence[Message], decoding: Decoding, stop: threading.Event) -> Iterator[str | Finish]:
-        inputs = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
+        inputs = self._inputs(messages)
         prompt_tokens = int(inputs["input_ids"].shape[1])
         if prompt_tokens + decoding.max_tokens > self._context_tokens:
             raise InvalidRequest(
@@ -115,6 +114,18 @@ class TransformersGenerator:
             completion_tokens = run.end()
         full = completion_tokens >= decoding.max_tokens and not cutter.hit
         yield Finish("length" if full else "stop", prompt_tokens, completion_tokens)
+
+    def close(self) -> None:
+        # The model refers to itself: without this it would wait for a collection of all generations, and that stops
+        # every thread for a third of a second.
+        self._model.to("meta")
+
+    def _inputs(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """The chat as token ids, and which of them to read: int64 of shape (1, n)."""
+        import torch
+
+        ids = chat_ids(self._tokenizer, messages)
+        return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.int64)}
 
 
 class _Run:
@@ -231,7 +242,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class ScriptedGenerator:
-    """No weights: answers with the first sentence of the last paragraph but one of the prompt, where evidence stands.
+    """No weights: answers with the first sentence of the line above the question, where the best evidence stands.
 
     Deterministic and fast, so that everything around a generator can run without one.
     """
@@ -241,7 +252,7 @@ class ScriptedGenerator:
 
     def stream(self, messages: Sequence[Message], decoding: Decoding, stop: threading.Event) -> Iterator[str | Finish]:
         prompt = messages[-1].content
-        words = prompt.split("\n\n")[-2:][0].split()
+        words = prompt.split("\n\n")[-2:][0].splitlines()[-1].split()
         end = next((i for i, word in enumerate(words, 1) if word.endswith((".", "?", "!"))), len(words))
         said, cutter = 0, StopCutter(decoding.stop)
         for word in words[: min(end, decoding.max_tokens)]:
@@ -254,6 +265,9 @@ class ScriptedGenerator:
             yield text
         full = said == decoding.max_tokens < end and not cutter.hit
         yield Finish("length" if full else "stop", len(prompt.split()), said)
+
+    def close(self) -> None:
+        """There are no weights."""
 
 
 def open_generator(kind: str, models_dir: Path, adapter: ModelFiles | None, threads: int) -> Generator:

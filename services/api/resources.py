@@ -5,40 +5,49 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from services.api.admission import Admission
-from services.api.answer import Answerer
-from services.api.cite import Citer
-from services.api.classify import SUFFICIENCY, Classifiers, open_classifiers
-from services.api.generate import Generator, open_generator
-from services.api.retrieve import Plan, Retriever
+from services.api.follow import Follower, first
+from services.api.releases import Releases
+from services.api.served import Loader, Served, Shared
+from services.api.shadow import Shadow, ShadowLog
+from services.api.sources import Sources
+from services.core.aliases import open_aliases
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
+from services.core.lineage import ClassificationLog
 from services.core.registry import Release, resolve_release
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.vector_store import open_store
-from services.core.version import git_commit
 from services.core.view import IndexView, LexicalView, View
 
+_MAX_WAITING_FOR_RELEASE = 8
 _log = logging.getLogger("capstone.api")
 
 
 @dataclass(frozen=True)
 class ApiResources:
+    """What depends on a release is found in `releases`: a request leases one, and uses its parts alone."""
+
     catalog: Catalog
     encoder: Encoder
-    generator: Generator
-    classifiers: Classifiers
-    release: Release | None
-    admission: Admission  # to the generator
-    retriever: Retriever
-    answerer: Answerer
+    admission: Admission  # to the generators
+    classifying: Admission
+    releases: Releases
+    shadow: Shadow
+
+    @property
+    def live(self) -> Served:
+        """The champion of this moment: to look at, not to answer with."""
+        return self.releases.champion
 
     def check(self) -> None:
         self.catalog.database.check()
@@ -52,71 +61,52 @@ def resources_of(request: Request) -> ApiResources:
 
 @contextmanager
 def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiResources]:
-    """Open the catalog, load the models, bring the view up to date, and keep its snapshot fresh."""
-    catalog = Catalog(settings.catalog_url)
-    try:
+    """Open the catalog and the views, load the champion, and keep all of them fresh.
+
+    Raises ModelProblem if the shipped release or a base is missing, changed or of another origin.
+    """
+    with ExitStack() as stack:
+        catalog = stack.enter_context(closing(Catalog(settings.catalog_url)))
         catalog.migrate()
-        models = _open_models(settings)
-        with _views(settings, catalog, models.encoder) as (dense, lexical):
-            resources = _wire(settings, catalog, models, dense, lexical)
-            _add_metrics(telemetry, [view for view in (dense, lexical) if view is not None], resources)
-            yield resources
-    finally:
-        catalog.close()
+        folder = settings.wanted_release
+        shipped = resolve_release(folder, settings.models_dir) if folder else None  # refuses before anything is loaded
+        encoder = open_encoder(settings.encoder, settings.models_dir, settings.torch_threads)
+        dense, lexical = stack.enter_context(_views(settings, catalog, encoder))
+        shared = _shared(settings, catalog, encoder, dense, lexical)
+        releases = stack.enter_context(_releases(settings, shared, shipped))
+        shadow = Shadow(releases, shared.admission, ShadowLog(catalog.database, settings.shadow_log_rows), settings)
+        resources = ApiResources(catalog, encoder, shared.admission, shared.classifying, releases, shadow)
+        _add_metrics(telemetry, [view for view in (dense, lexical) if view is not None], resources)
+        stack.enter_context(shadow)
+        yield resources
 
 
-@dataclass(frozen=True)
-class _Models:
-    release: Release | None
-    encoder: Encoder
-    generator: Generator
-    classifiers: Classifiers
-
-
-def _open_models(settings: Settings) -> _Models:
-    """Raises ModelProblem if the release or a base is missing, changed or of another origin."""
-    folder, models_dir, threads = settings.wanted_release, settings.models_dir, settings.torch_threads
-    release = resolve_release(folder, models_dir) if folder else None  # first: it refuses before anything is loaded
-    encoder = open_encoder(settings.encoder, models_dir, threads)
-    generator = open_generator(settings.generator, models_dir, release.adapter if release else None, threads)
-    taken = [model_name(encoder.id), model_name(generator.id)]
-    served = open_classifiers(settings.classifier, release, models_dir, settings.named_classifiers, taken, threads)
-    admission = Admission("classifier", settings.max_waiting_classifications, settings.queue_timeout_s, usual_s=1.0)
-    return _Models(release, encoder, generator, Classifiers(served, admission))
-
-
-def model_name(model_id: str) -> str:
-    """The part of an id that people use: `SmolLM2-135M-Instruct` of `SmolLM2-135M-Instruct@0123abcd`."""
-    return model_id.partition("@")[0]
-
-
-def _wire(
-    settings: Settings, catalog: Catalog, models: _Models, dense: IndexView | None, lexical: LexicalView | None
-) -> ApiResources:
-    retriever = Retriever(catalog, models.encoder, Plan.of(settings), dense, lexical)
-    admission = Admission("generator", settings.max_waiting_generations, settings.queue_timeout_s, usual_s=4.0)
-    sufficiency = models.classifiers.find(SUFFICIENCY)
-    answerer = Answerer(
-        catalog,
-        retriever,
-        Citer(catalog, models.encoder),
-        models.generator,
-        admission,
-        encoder=models.encoder,
-        classifier_id=sufficiency.classifier.id if sufficiency else None,
-        release=models.release,
-        git_commit=git_commit(),
-    )
-    return ApiResources(
+def _shared(
+    settings: Settings, catalog: Catalog, encoder: Encoder, dense: IndexView | None, lexical: LexicalView | None
+) -> Shared:
+    timeout_s = settings.queue_timeout_s
+    return Shared(
         catalog=catalog,
-        encoder=models.encoder,
-        generator=models.generator,
-        classifiers=models.classifiers,
-        release=models.release,
-        admission=admission,
-        retriever=retriever,
-        answerer=answerer,
+        encoder=encoder,
+        dense=dense,
+        lexical=lexical,
+        admission=Admission("generator", settings.max_waiting_generations, timeout_s, usual_s=4.0),
+        classifying=Admission("classifier", settings.max_waiting_classifications, timeout_s, usual_s=1.0),
+        log=ClassificationLog(catalog.database, settings.classification_log_rows, settings.classification_log_chars),
     )
+
+
+@contextmanager
+def _releases(settings: Settings, shared: Shared, shipped: Release | None) -> Iterator[Releases]:
+    with closing(open_aliases(settings)) as aliases:
+        sources = Sources(aliases, shipped, settings.releases_dir, settings.models_dir)
+        loader = Loader(settings, shared)
+        champion, refused = first(sources, loader)
+        loading = Admission("release", _MAX_WAITING_FOR_RELEASE, settings.queue_timeout_s, usual_s=5.0)
+        releases = Releases(champion, sources, loader, loading)
+        with closing(Follower(releases, sources, settings.release_poll_s, refused)) as follower:
+            follower.start()
+            yield releases
 
 
 @contextmanager
@@ -175,7 +165,29 @@ def _add_metrics(telemetry: Telemetry, views: Sequence[View], resources: ApiReso
         "index_rows": ("Chunks in this process's view.", views[0].count),
         "index_lag": ("Committed changes a view has not applied.", lambda: max(view.lag() for view in views)),
         "generation_waiting": ("Requests waiting for the generator.", resources.admission.waiting),
-        "classification_waiting": ("Requests waiting for a classifier.", resources.classifiers.admission.waiting),
+        "classification_waiting": ("Requests waiting for a classifier.", resources.classifying.waiting),
+        "shadow_waiting": ("Answers that the challenger has still to give as well.", resources.shadow.waiting),
     }
     for name, (text, read) in gauges.items():
         Gauge(name, text, registry=telemetry.registry).set_function(read)
+    telemetry.registry.register(ReleaseMetrics(resources.releases, resources.shadow))
+
+
+class ReleaseMetrics(Collector):
+    """Which releases are in memory, and what became of others."""
+
+    def __init__(self, releases: Releases, shadow: Shadow) -> None:
+        self._releases = releases
+        self._shadow = shadow
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("release_info", "Releases in memory.", labels=["release", "role"])
+        for role, release in self._releases.in_memory():
+            info.add_metric([release or "none", role], 1)
+        yield info
+        yield CounterMetricFamily("release_swaps", "Champions that took the place of another.", self._releases.swaps)
+        yield CounterMetricFamily("release_refusals", "Releases that were not usable.", self._releases.refusals)
+        shadow = CounterMetricFamily("shadow_answers", "What became of the challenger's.", labels=["outcome"])
+        for outcome, count in self._shadow.outcomes().items():
+            shadow.add_metric([outcome], count)
+        yield shadow

@@ -1,4 +1,5 @@
-"""Question -> passages: by meaning, by words, or by both. The catalog has the last word on every hit."""
+"""Question -> passages: by meaning, by words, or by both; then the first of them are read. The catalog has the last
+word on every hit."""
 
 from __future__ import annotations
 
@@ -10,49 +11,78 @@ import numpy as np
 from services.api.fuse import diversify, fuse
 from services.core import chunks
 from services.core.catalog import Catalog
+from services.core.classifier import Classifier
 from services.core.encoder import Encoder, Vectors
+from services.core.evidence import sufficiency
+from services.core.neighbours import Window, window_of
 from services.core.settings import Settings
 from services.core.types import Hit, Passage, PassageFilter
 from services.core.vector_store.rules import SCORE_DECIMALS
 from services.core.view import Found, IndexView, LexicalView
 
-DENSE, LEXICAL = "dense", "lexical"
+DENSE, LEXICAL, RERANK = "dense", "lexical", "rerank"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How passages are ranked: a weight for each stage that takes part, and how their rankings are joined."""
+    """How passages are ranked: a weight for each stage that takes part, and how their rankings are joined.
+
+    The stage `rerank` reads the first `rerank_depth` passages of the others' fusion. With `join_neighbours` a sentence
+    that the border of a passage cuts is read whole.
+    """
 
     weights: dict[str, float]
     k0: float
     depth: int
     mmr_trade_off: float | None = None
+    rerank_depth: int = 0
+    join_neighbours: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
         weights = {DENSE: settings.fusion_dense_weight, LEXICAL: settings.fusion_lexical_weight}
         if settings.retrieval != "hybrid":
             weights = {settings.retrieval: 1.0}
-        return cls(weights, settings.fusion_k0, settings.fusion_depth, settings.mmr_trade_off)
+        if settings.rerank_depth:
+            weights[RERANK] = settings.fusion_rerank_weight
+        return cls(
+            weights,
+            settings.fusion_k0,
+            settings.fusion_depth,
+            settings.mmr_trade_off,
+            settings.rerank_depth,
+            settings.join_neighbours,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in."""
+    """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in.
+
+    `sufficiency` has the probability that it answers for each passage that was read, by chunk id.
+    """
 
     passages: list[Passage]
     seq: int
     ranks: dict[int, dict[str, int]] = field(default_factory=dict)
+    sufficiency: dict[int, float] = field(default_factory=dict)
 
 
 class Retriever:
-    """Of `dense` and `lexical`, a view that the plan does not use may be None."""
+    """Of `dense` and `lexical`, a view that the plan does not use may be None. `judge` reads for the stage `rerank`."""
 
     def __init__(
-        self, catalog: Catalog, encoder: Encoder, plan: Plan, dense: IndexView | None, lexical: LexicalView | None
+        self,
+        catalog: Catalog,
+        encoder: Encoder,
+        judge: Classifier,
+        plan: Plan,
+        dense: IndexView | None,
+        lexical: LexicalView | None,
     ) -> None:
         self._catalog = catalog
         self._encoder = encoder
+        self._judge = judge
         self.plan = plan
         self._dense = dense
         self._lexical = lexical
@@ -64,23 +94,47 @@ class Retriever:
         """
         within = None if wanted is None else chunks.selected(self._catalog.database, collection, wanted)
         vector = self._encoder.encode([query])[0]
-        depth = max(k, self.plan.depth) if len(self.plan.weights) > 1 or self.plan.mmr_trade_off is not None else k
+        alone = len(self.plan.weights) == 1 and self.plan.mmr_trade_off is None
+        depth = k if alone else max(k, self.plan.depth, self.plan.rerank_depth)
         stages: dict[str, Found] = {}
         if self._dense is not None and DENSE in self.plan.weights:
             stages[DENSE] = self._dense.search(collection, vector, depth, within)
         if self._lexical is not None and LEXICAL in self.plan.weights:
             stages[LEXICAL] = self._lexical.search(collection, query, depth, within)
         rankings = {name: [hit.chunk_id for hit in found.hits] for name, found in stages.items()}
-        fused = fuse(rankings, self.plan.weights, self.plan.k0)
-        best = self._diverse(fused, k) if self.plan.mmr_trade_off is not None else list(fused)[:k]
         known = {hit.chunk_id: hit.score for hit in stages[DENSE].hits} if DENSE in stages else {}
+        fused = fuse(rankings, self.plan.weights, self.plan.k0)
+        read: dict[int, float] = {}
+        if self.plan.rerank_depth:
+            near = self._catalog.passages(self._scored(list(fused)[: self.plan.rerank_depth], vector, known))
+            found_to = sufficiency(query, near, self._judge)
+            read = {passage.chunk_id: score for passage, score in zip(near, found_to, strict=True)}
+            rankings[RERANK] = sorted(read, key=lambda item: (-read[item], item))
+            fused = fuse(rankings, self.plan.weights, self.plan.k0)
+        best = self._diverse(fused, k) if self.plan.mmr_trade_off is not None else list(fused)[:k]
         ranks: dict[int, dict[str, int]] = {item: {} for item in best}
         for name, ranking in rankings.items():
             for rank, item in enumerate(ranking, 1):
                 if item in ranks:
                     ranks[item][name] = rank
         seq = min(found.seq for found in stages.values())
-        return Retrieved(self._catalog.passages(self._scored(best, vector, known)), seq, ranks)
+        passages = self._catalog.passages(self._scored(best, vector, known))
+        return Retrieved(passages, seq, ranks, {item: read[item] for item in best if item in read})
+
+    def windows(self, passages: Sequence[Passage]) -> list[Window | None]:
+        """What stands beside each of `passages` in its document, by one query, whatever a filter let through.
+
+        None for each if the plan does not join neighbours, and for one whose document has been deleted meanwhile.
+        """
+        if not self.plan.join_neighbours:
+            return [None for _ in passages]
+        ids = {passage.chunk_id + step for passage in passages for step in (-1, 0, 1)}  # numbered in their order
+        there = chunks.placed(self._catalog.database, sorted(ids))
+        found: list[Window | None] = []
+        for passage in passages:
+            before, own, after = (there.get(passage.chunk_id + step) for step in (-1, 0, 1))
+            found.append(window_of(before, own, after) if own else None)
+        return found
 
     def _diverse(self, fused: dict[int, float], k: int) -> list[int]:
         """`k` of the fused passages by maximal marginal relevance, which is the fused score over the largest there."""

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from services.api.cite import Citation
 from services.api.generate import Decoding, Finish
 from services.api.retrieve import Retrieved
-from services.core.schemas import BoxOut, CollectionName, Id
+from services.core.aliases import CHAMPION
+from services.core.schemas import BoxOut, CollectionName, Id, ReleaseName
 from services.core.types import Passage, PassageFilter
 
 MAX_QUERY_CHARS = 8_000
@@ -42,7 +43,10 @@ class PagesIn(Strict):
 
 
 class FilterIn(Strict):
-    """Only passages of these documents (ids), on these pages, and in a section with one of these titles."""
+    """Only passages of these documents (ids), on these pages, and in a section with one of these titles.
+
+    An answer reads a sentence of theirs to its end, even if that stands on a page or in a section beyond.
+    """
 
     documents: Annotated[list[Id], Field(min_length=1, max_length=100)] | None = None
     pages: PagesIn | None = None
@@ -64,6 +68,7 @@ class SearchIn(Strict):
     k: Annotated[int, Field(ge=1, le=100)] = 10
     collection: CollectionName = "default"
     filter: FilterIn | None = None
+    release: ReleaseName = CHAMPION
 
 
 class PassageOut(BaseModel):
@@ -76,11 +81,12 @@ class PassageOut(BaseModel):
     char_start: int
     char_end: int
     score: float  # cosine similarity to the question, whatever ranked the passage
-    ranks: dict[str, int] = {}  # from 1, in each stage that found it: dense, lexical
+    ranks: dict[str, int] = {}  # from 1, in each stage that found it: dense, lexical, rerank
+    sufficiency: float | None = None  # the probability that it answers the question, if it was read for that
     boxes: list[BoxOut]
 
     @classmethod
-    def of(cls, passage: Passage, ranks: dict[str, int]) -> PassageOut:
+    def of(cls, passage: Passage, ranks: dict[str, int], sufficiency: float | None) -> PassageOut:
         return cls(
             document_id=passage.document_id,
             document_name=passage.document_name,
@@ -92,6 +98,7 @@ class PassageOut(BaseModel):
             char_end=passage.char_end,
             score=round(passage.score, 6),
             ranks=ranks,
+            sufficiency=None if sufficiency is None else round(sufficiency, 6),
             boxes=[BoxOut(**box._asdict()) for box in passage.boxes],
         )
 
@@ -102,14 +109,17 @@ class SearchOut(BaseModel):
 
     @classmethod
     def of(cls, found: Retrieved) -> SearchOut:
-        results = [PassageOut.of(passage, found.ranks[passage.chunk_id]) for passage in found.passages]
+        results = [
+            PassageOut.of(passage, found.ranks[passage.chunk_id], found.sufficiency.get(passage.chunk_id))
+            for passage in found.passages
+        ]
         return cls(results=results, index_seq=found.seq)
 
 
 class DecodingIn(Strict):
     """Greedy unless `temperature` > 0; `num_beams` > 1 searches and excludes sampling."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 96
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 160
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     top_k: Annotated[int, Field(ge=0, le=1_000)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -133,10 +143,14 @@ class AnswerIn(DecodingIn):
     collection: CollectionName = "default"
     k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 3
     filter: FilterIn | None = None
+    release: ReleaseName = CHAMPION
 
 
 class CitationOut(BaseModel):
-    """`quote` is `text[char_start:char_end]` of the stored page; `verified` says that this was checked."""
+    """`quote` is `text[char_start:char_end]` of the stored page; `verified` says that this was checked.
+
+    A sentence that crosses a page is quoted by two, in the order of the pages.
+    """
 
     document_id: str
     document_name: str
@@ -177,6 +191,8 @@ class Lineage(BaseModel):
     prompt: str
     release: str | None = None
     data_sha256: str | None = None
+    thresholds: dict[str, float] | None = None
+    answers: Literal["generated", "extractive"] | None = None  # the setting: with or without the generator
     decoding: dict[str, Any]
     retrieval: dict[str, Any] | None = None  # stages with their weights, and how their rankings were joined
     git_commit: str
@@ -193,11 +209,24 @@ class Usage(BaseModel):
         return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
+Mode = Literal["generated", "extractive", "abstained"]
+
+
 class AnswerOut(BaseModel):
+    """`mode` tells who speaks: the generator, every claim of it supported; the document, whose best sentence stands in
+    for a draft that was not; or nobody, because the documents do not hold an answer. Then `nearest` are the passages
+    that came nearest, which is not to say that they answer. `answerability` is what that was decided by, in [0, 1].
+
+    What came later has a default, so that answers logged before can be read.
+    """
+
     id: str
     answer: str
+    mode: Mode = "generated"
     abstained: bool
+    answerability: float | None = None
     citations: list[CitationOut]
+    nearest: list[PassageOut] = []
     finish_reason: Literal["stop", "length"]
     lineage: Lineage
     usage: Usage
@@ -210,3 +239,4 @@ class LoggedAnswer(AnswerOut):
     question: str
     collection: str
     passages: list[int]
+    replay_of: str | None = None  # the answer that was asked for again

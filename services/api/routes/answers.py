@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -9,9 +11,11 @@ from fastapi import APIRouter, Depends, Request
 from services.api.answer import Question
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import AnswerIn, AnswerOut, LoggedAnswer
+from services.core.aliases import CHAMPION
+from services.core.errors import ClientClosedRequest
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.schemas import Id
-from services.core.streams import event_stream, run_until_hang_up, wants_sse
+from services.core.streams import Event, event_stream, run_until_hang_up, wants_sse
 
 router = APIRouter(prefix="/v1/answers", max_body_size=JSON_BODY_MAX_BYTES)
 Resources = Annotated[ApiResources, Depends(resources_of)]
@@ -22,13 +26,38 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
     """Answer from the documents, each claim with a quote.
 
     With `Accept: text/event-stream`: `passages`, `delta`*, `citation`*, `final`; `error` ends a stream that fails.
+    404 `unknown_release` and 409 `release_refused` if another `release` than the champion is to answer and cannot.
     """
     wanted = body.filter.wanted() if body.filter else None
     question = Question(body.question, body.collection, body.k, body.decoding(), wanted)
     resources.admission.check()
-    if wants_sse(request):
-        return event_stream(lambda stop: resources.answerer.events(question, stop))
-    return await run_until_hang_up(request, lambda stop: resources.answerer.answer(question, stop))
+    if not wants_sse(request):
+        return await run_until_hang_up(request, lambda stop: _answer(resources, body.release, question, stop))
+    if body.release != CHAMPION:  # what is wrong with it is told by the status, and that before the stream begins
+        await run_until_hang_up(request, lambda stop: _require(resources, body.release, stop))
+    return event_stream(lambda stop: _events(resources, body.release, question, stop))
+
+
+def _answer(resources: ApiResources, release: str, question: Question, stop: threading.Event) -> AnswerOut:
+    """Raises ClientClosedRequest if `stop` is set before it is ready."""
+    for event in _events(resources, release, question, stop):
+        if isinstance(event.data, AnswerOut):
+            return event.data
+    raise ClientClosedRequest("The client closed the connection before the answer was ready.")
+
+
+def _events(resources: ApiResources, release: str, question: Question, stop: threading.Event) -> Iterator[Event]:
+    """By one release from the first event to the last."""
+    with resources.releases.lease(release, stop) as served:
+        for event in served.answerer.events(question, stop):
+            if release == CHAMPION and isinstance(event.data, AnswerOut):
+                resources.shadow.offer(question, event.data)
+            yield event
+
+
+def _require(resources: ApiResources, release: str, stop: threading.Event) -> None:
+    with resources.releases.lease(release, stop):
+        pass
 
 
 @router.get("/{answer_id}")

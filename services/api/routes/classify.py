@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from services.api.classify_schemas import ClassificationOut, ClassifyIn, ClassifyOut
+from services.api.classify_schemas import ClassifyIn, ClassifyOut
 from services.api.resources import ApiResources, resources_of
+from services.core.aliases import CHAMPION
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.streams import run_until_hang_up
 
@@ -22,10 +24,13 @@ async def classify(
 
     An input longer than the classifier reads is cut, the longer of two texts first, and its result says so.
     """
-    classifiers = resources.classifiers
-    served = classifiers.named(body.model)
-    classifiers.admission.check()
-    results = await run_until_hang_up(request, lambda stop: classifiers.classify(served, body.pairs(), stop))
-    return ClassifyOut(
-        model=served.name, results=[ClassificationOut.of(result) for result in results], lineage=served.lineage
-    )
+    if body.release == CHAMPION:
+        resources.live.classifiers.named(body.model)  # one that is not there is not waited for
+    resources.classifying.check()
+    return await run_until_hang_up(request, lambda stop: _classify(resources, body, stop))
+
+
+def _classify(resources: ApiResources, body: ClassifyIn, stop: threading.Event) -> ClassifyOut:
+    with resources.releases.lease(body.release, stop) as served:
+        classifiers = served.classifiers
+        return classifiers.classify(classifiers.named(body.model), body.pairs(), stop)

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Depends, Request
 
 from services.api.generate import Finish
 from services.api.openai_schemas import ChatIn, EmbeddingsIn
-from services.api.resources import ApiResources, model_name, resources_of
+from services.api.resources import ApiResources, resources_of
 from services.api.schemas import Usage
+from services.api.served import model_name
 from services.core.errors import CapstoneError, InvalidRequest, NotFound
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.problems import problem_body
@@ -42,7 +43,7 @@ def get_model(resources: Resources, model: str) -> dict[str, Any]:
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def complete_chat(resources: Resources, request: Request, body: ChatIn) -> Any:
     """The generator by itself, without retrieval. Greedy unless asked otherwise."""
-    _require(body.model, resources.generator.id)
+    _require(body.model, resources.live.generator.id)
     resources.admission.check()
     completion_id, created = new_id("chatcmpl"), int(time.time())
     head = {"id": completion_id, "created": created, "model": body.model}
@@ -104,9 +105,9 @@ def _chunks(resources: ApiResources, body: ChatIn, head: dict[str, Any], stop: t
 
 
 def _generate(resources: ApiResources, body: ChatIn, stop: threading.Event) -> Iterator[str | Finish]:
-    with resources.admission.slot(stop):
-        messages = [message.message() for message in body.messages]
-        yield from resources.generator.stream(messages, body.decoding(), stop)
+    messages = [message.message() for message in body.messages]
+    with resources.releases.lease() as served, resources.admission.slot(stop):
+        yield from served.generator.stream(messages, body.decoding(), stop)
 
 
 def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
@@ -117,15 +118,16 @@ def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
 
 def _models(resources: ApiResources) -> list[dict[str, Any]]:
     """OpenAI's members, then ours: what the model is for, its exact weights, and the release that brought them."""
-    generator, encoder, release = resources.generator, resources.encoder, resources.release
-    adapted = {"adapter": generator.adapter, "release": release.id if release and generator.adapter else None}
+    live, encoder = resources.live, resources.encoder
+    generator = live.generator
+    adapted = {"adapter": generator.adapter, "release": live.id if generator.adapter else None}
     return [
         _model(model_name(generator.id), "generator", generator.id) | adapted,
         _model(model_name(encoder.id), "encoder", encoder.id),
         *(
             _model(one.name, "classifier", one.classifier.id)
-            | {"release": one.lineage.release, "labels": one.classifier.labels}
-            for one in resources.classifiers.all()
+            | {"release": one.parts.release, "labels": one.classifier.labels}
+            for one in live.classifiers.all()
         ),
     ]
 

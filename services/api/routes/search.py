@@ -17,4 +17,5 @@ router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 def search(resources: Annotated[ApiResources, Depends(resources_of)], body: SearchIn) -> SearchOut:
     """The best passages for a query, best first. Passages that `filter` leaves out do not take the place of others."""
     wanted = body.filter.wanted() if body.filter else None
-    return SearchOut.of(resources.retriever.search(body.collection, body.query, body.k, wanted))
+    with resources.releases.lease(body.release) as served:
+        return SearchOut.of(served.retriever.search(body.collection, body.query, body.k, wanted))
