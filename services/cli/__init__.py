@@ -114,6 +114,103 @@ def classify(
 
 
 @app.command()
+def lineage(
+    lineage_id: Annotated[str, typer.Argument(metavar="ID", help="as `ask` and `classify` print it")],
+    again: Annotated[bool, typer.Option("--replay", help="ask it again and show what differs now")] = False,
+    url: Url = _URL,
+) -> None:
+    """Show what an answer or a classification came from."""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.lineage_and_show(client, console, lineage_id, again)
+
+
+@app.command()
+def gate(
+    champion: Annotated[Path, typer.Argument(help="scores of the release that is live: JSON or JSONL")],
+    challenger: Annotated[Path, typer.Argument(help="scores of the release that wants its place")],
+    params: Annotated[Path, typer.Option(help="whose section `gate` says what to hold and to gain")] = Path(
+        "params.yaml"
+    ),
+) -> None:
+    """Compare two releases on the same questions. Prints the verdict as JSON; exit code 1 if it is no."""
+    from models.params import load_params
+    from services.eval.gate import judge
+    from services.eval.scores import read_scores
+
+    console = Console(stderr=True)
+    with _told(console):
+        verdict = judge(read_scores(champion), read_scores(challenger), load_params(params).gate)
+    typer.echo(verdict.model_dump_json(indent=2))
+    for line in verdict.why:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[str, typer.Argument(help="a JSON lines file of questions, or the name of one uploaded before")],
+    name: Annotated[str | None, typer.Option(help="keep the file's questions under this name")] = None,
+    report: Annotated[Path | None, typer.Option(help="write the report (HTML) to this file")] = None,
+    release: Annotated[str, typer.Option(help="champion, challenger, a version or the id of a release")] = "champion",
+    against: Annotated[str | None, typer.Option(help="a second release, asked in turn with the first")] = None,
+    collection: Collection = "default",
+    url: Url = _URL,
+) -> None:
+    """Ask every question of a dataset, and show how good the answers are beside two baselines.
+
+    With --against the gate says at the end whether the release may be promoted; exit code 1 if it is no.
+    """
+    console = Console()
+    file = Path(dataset) if Path(dataset).is_file() else None
+    fields = {"collection": collection, "release": release} | ({"against": against} if against else {})
+    if kept := name or (None if file else dataset):
+        fields["dataset"] = kept
+    with _connected(url, console) as client:
+        succeeded = commands.evaluate_and_show(client, console, file, report, fields)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+@app.command()
+def releases(url: Url = _URL) -> None:
+    """Show which release is live, and every promotion and rollback: who, what, when and why."""
+    console = Console()
+    with _connected(url, console) as client:
+        commands.list_releases(client, console)
+
+
+@app.command()
+def promote(
+    release: Annotated[str, typer.Argument(help="challenger, a version or the id of a release")] = "challenger",
+    override_reason: Annotated[
+        str | None, typer.Option(help="make it live without the gate, for this reason, which is kept for ever")
+    ] = None,
+    url: Url = _URL,
+) -> None:
+    """Make a release live that the gate let pass against the one that is. Exit code 1 if it is refused."""
+    console = Console()
+    with _connected(url, console) as client:
+        done = commands.promote_and_show(client, console, release, override_reason)
+    if not done:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str | None, typer.Option(help="why, for the history")] = None,
+    url: Url = _URL,
+) -> None:
+    """Make the release live again that was before. Exit code 1 if it is refused."""
+    console = Console()
+    with _connected(url, console) as client:
+        done = commands.roll_back_and_show(client, console, reason)
+    if not done:
+        raise typer.Exit(1)
+
+
+@app.command()
 def documents(
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="only this collection")] = None,
     delete: Annotated[str | None, typer.Option(help="id of a document to delete instead")] = None,

@@ -12,7 +12,11 @@ import httpx
 
 
 class ClientError(Exception):
-    """What to tell the person at the terminal."""
+    """What to tell the person at the terminal. `problem` is what the service said, if it did, as problem+json."""
+
+    def __init__(self, text: str, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.problem = problem or {}
 
 
 class Client:
@@ -33,7 +37,7 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return self._send("GET", path, params=params).json()
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._send("POST", path, json=body).json()
 
     def delete(self, path: str) -> None:
@@ -45,6 +49,17 @@ class Client:
                 "POST", "/v1/documents", files={"file": (path.name, file)}, data={"collection": collection}
             ).json()
 
+    def evaluate(self, file: Path | None, **fields: str) -> Any:
+        """Start an evaluation of the questions in `file`, or of the dataset that `fields` names."""
+        if file is None:
+            return self._send("POST", "/v1/evaluations", data=fields).json()
+        with file.open("rb") as questions:
+            return self._send("POST", "/v1/evaluations", files={"file": (file.name, questions)}, data=fields).json()
+
+    def save(self, path: str, to: Path) -> None:
+        """Write what `path` answers to a file."""
+        to.write_bytes(self._send("GET", path).content)
+
     def events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[tuple[str, Any]]:
         """Server-sent events as `(name, data)`; an `error` event is raised."""
         headers = {"Accept": "text/event-stream"}
@@ -52,7 +67,7 @@ class Client:
             with self._http.stream(method, path, json=body, headers=headers) as response:
                 if response.is_error:
                     response.read()
-                    raise ClientError(_problem(response))
+                    raise _refused(response)
                 name = "message"
                 for line in response.iter_lines():
                     if line.startswith("event: "):
@@ -71,16 +86,19 @@ class Client:
         except httpx.HTTPError as error:
             raise ClientError(self._unreachable(error)) from error
         if response.is_error:
-            raise ClientError(_problem(response))
+            raise _refused(response)
         return response
 
     def _unreachable(self, error: httpx.HTTPError) -> str:
         return f"No answer from {self.url} ({type(error).__name__}). Is it running? Start it with `capstone up`."
 
 
-def _problem(response: httpx.Response) -> str:
+def _refused(response: httpx.Response) -> ClientError:
     try:
         body = response.json()
-        return f"{body['detail']} ({body['code']})"
+        more = [
+            f"\nRow {one['row']}, {one['field']}: {one['message']}" for one in body.get("errors", []) if "row" in one
+        ]
+        return ClientError(f"{body['detail']} ({body['code']})" + "".join(more), body)
     except (ValueError, KeyError):
-        return f"The service answered {response.status_code}."
+        return ClientError(f"The service answered {response.status_code}.")

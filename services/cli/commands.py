@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli.client import Client, ClientError
-from services.cli.show import documents_table, show_citations, show_classification, show_passages
+from services.cli.show import (
+    documents_table,
+    show_aliases,
+    show_change,
+    show_classification,
+    show_evaluation,
+    show_lineage,
+    show_passages,
+    show_replay,
+    show_rest,
+)
+
+_CONFLICT = 409
 
 
 def pdf_files(paths: Iterable[Path]) -> list[Path]:
@@ -46,6 +59,76 @@ def ingest_with_progress(client: Client, console: Console, files: Sequence[Path]
     return failed
 
 
+def evaluate_and_show(
+    client: Client, console: Console, file: Path | None, report: Path | None, fields: dict[str, str]
+) -> bool:
+    """Evaluate, follow, show the figures, write the report; returns whether the evaluation succeeded, and with two
+    releases side by side whether the gate let the first one pass."""
+    evaluation = client.evaluate(file, **fields)
+    url = f"/v1/evaluations/{evaluation['id']}"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("questions"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(escape(evaluation["dataset"]["name"]), total=None)
+        for _, job in client.events("GET", evaluation["job"]["url"]):
+            progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
+    evaluation = client.get(url)
+    show_evaluation(console, evaluation)
+    if evaluation["status"] != "succeeded":
+        return False
+    if report is not None:
+        client.save(f"{url}/report", report)
+        console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(f"Report: {client.url}{url}/report", markup=False, highlight=False, soft_wrap=True)
+    return evaluation["verdict"] is None or bool(evaluation["verdict"]["passed"])
+
+
+def list_releases(client: Client, console: Console) -> None:
+    changes: list[dict[str, Any]] = []
+    after = None
+    while True:
+        page = client.get("/v1/releases", **({"after": after} if after else {}))
+        changes += page["data"]
+        after = page["next"]
+        if not page["has_more"]:
+            break
+    show_aliases(console, page)
+    for change in changes:
+        show_change(console, change)
+
+
+def promote_and_show(client: Client, console: Console, release: str, override_reason: str | None) -> bool:
+    """Returns whether the release is live now; shows why if it was refused."""
+    body = {"release": release, "override_reason": override_reason, "by": _user()}
+    return _change_and_show(client, console, "/v1/releases", body)
+
+
+def roll_back_and_show(client: Client, console: Console, reason: str | None) -> bool:
+    return _change_and_show(client, console, "/v1/releases/rollback", {"by": _user(), "reason": reason})
+
+
+def _change_and_show(client: Client, console: Console, path: str, body: dict[str, Any]) -> bool:
+    try:
+        change = client.post(path, body)
+    except ClientError as error:
+        if error.problem.get("status") != _CONFLICT:
+            raise
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        for line in (error.problem.get("verdict") or {}).get("why", []):
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return False
+    show_change(console, change)
+    return True
+
+
+def _user() -> str | None:
+    """Whose terminal this is, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
+
+
 def ask_and_show(client: Client, console: Console, question: str, collection: str) -> None:
     """Print the answer while it is written, then its quotes."""
     console.print("[bold]A[/bold] ", end="")
@@ -54,7 +137,7 @@ def ask_and_show(client: Client, console: Console, question: str, collection: st
             console.print(data["text"], end="", markup=False, highlight=False, soft_wrap=True)
         elif name == "final":
             console.print()
-            show_citations(console, data)
+            show_rest(console, data)
 
 
 def search_and_show(client: Client, console: Console, query: str, collection: str, k: int) -> None:
@@ -65,6 +148,13 @@ def search_and_show(client: Client, console: Console, query: str, collection: st
 def classify_and_show(client: Client, console: Console, model: str, text: str, pair: str | None) -> None:
     body = {"model": model, "inputs": [{"text": text, "text_pair": pair}]}
     show_classification(console, client.post("/v1/classify", body))
+
+
+def lineage_and_show(client: Client, console: Console, lineage_id: str, again: bool) -> None:
+    if again:
+        show_replay(console, client.post(f"/v1/lineage/{lineage_id}/replay"))
+    else:
+        show_lineage(console, client.get(f"/v1/lineage/{lineage_id}"))
 
 
 def list_documents(client: Client, console: Console, collection: str | None) -> None:

@@ -1,4 +1,4 @@
-"""All three services on one port in this process, and the ingest worker beside it, for one machine."""
+"""All three services on one port in this process, and a worker of each kind beside it, for one machine."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from services.core.settings import Settings
 from services.eval import app as evaluation
 from services.ingest import app as ingest
 
+_WORKERS = ("services.ingest.worker", "services.eval.worker")
 _LOOK_EVERY_S = 0.2
 _RESTART_AFTER_S = 1.0
 _STOP_WITHIN_S = 10.0
@@ -32,8 +33,9 @@ _log = logging.getLogger("capstone.up")
 
 def one_machine_app(settings: Settings) -> FastAPI:
     """One URL space: each path belongs to the service that owns it behind a gateway too."""
-    rooms = [ingest.room(settings), api.room(settings), evaluation.room()]
-    return service_app("Capstone", rooms, max_body_bytes=ingest.max_body_bytes(settings))
+    rooms = [ingest.room(settings), api.room(settings), evaluation.room(settings)]
+    largest = max(ingest.max_body_bytes(settings), evaluation.MAX_BODY_BYTES)
+    return service_app("Capstone", rooms, max_body_bytes=largest)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -48,6 +50,13 @@ def listen(settings: Settings) -> socket.socket:
         where = f"{settings.host}:{settings.port}"
         raise Unavailable(f"Cannot listen on {where} ({error.strerror}). Choose another with --port.") from error
     return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where this machine reaches what listens there."""
+    host, port = listener.getsockname()[:2]
+    known = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound to
+    return f"http://[{known}]:{port}" if ":" in known else f"http://{known}:{port}"
 
 
 def check_weights(settings: Settings) -> None:
@@ -65,8 +74,8 @@ def check_weights(settings: Settings) -> None:
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until interrupted or terminated. Blocks; raises SystemExit if the services cannot start."""
-    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the worker is to end as well
-    with _worker():
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the workers are to end as well
+    with _workers(settings.api_url or url_of(listener)):
         config = uvicorn.Config(
             one_machine_app(settings),
             log_config=None,
@@ -84,37 +93,43 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _worker() -> Iterator[None]:
-    """Keep one worker process alive. It reads the same environment, and dies with this process."""
+def _workers(api_url: str) -> Iterator[None]:
+    """Keep one process of each worker alive. They read the same environment, and die with this process."""
     ended = threading.Event()
     # Copied here and now: a start in another thread while this one sets a variable would pass on half an environment.
-    environment = dict(os.environ)
-    keeper = threading.Thread(target=_keep_worker, args=(ended, environment), name="worker-keeper", daemon=True)
-    keeper.start()
+    environment = dict(os.environ) | {"CAPSTONE_API_URL": api_url}
+    keepers = [
+        threading.Thread(target=_keep_worker, args=(module, ended, environment), name=f"keeper-{module}", daemon=True)
+        for module in _WORKERS
+    ]
+    for keeper in keepers:
+        keeper.start()
     try:
         yield
     finally:
         ended.set()
-        keeper.join()
+        for keeper in keepers:
+            keeper.join()
 
 
-def _keep_worker(ended: threading.Event, environment: dict[str, str]) -> None:
+def _keep_worker(module: str, ended: threading.Event, environment: dict[str, str]) -> None:
     """Run a worker, and another when it ends, until `ended` is set; then stop it.
 
     All in one thread: the kernel kills a worker when the thread that started it ends.
     """
     while not ended.is_set():
         try:
-            process = _start_worker(environment)
+            process = _start_worker(module, environment)
         except OSError:  # no memory or no process to be had at the moment
-            _log.exception("the ingest worker cannot be started; trying again")
+            _log.exception("a worker cannot be started; trying again", extra={"fields": {"worker": module}})
         else:
             while process.poll() is None and not ended.wait(_LOOK_EVERY_S):
                 pass
             if ended.is_set():
                 _stop_worker(process)
                 return
-            _log.warning("the ingest worker ended and is started again", extra={"fields": {"exit": process.returncode}})
+            fields = {"worker": module, "exit": process.returncode}
+            _log.warning("a worker ended and is started again", extra={"fields": fields})
         ended.wait(_RESTART_AFTER_S)
 
 
@@ -127,6 +142,6 @@ def _stop_worker(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "services.ingest.worker", "--parent", str(os.getpid())]
+def _start_worker(module: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", module, "--parent", str(os.getpid())]
     return subprocess.Popen(command, env=environment)

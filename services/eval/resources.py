@@ -1,0 +1,59 @@
+"""What the eval service holds open while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from services.core.aliases import open_aliases
+from services.core.catalog import Catalog
+from services.core.settings import Settings
+from services.eval.named import ReleaseNames
+from services.eval.promote import Promotions
+from services.eval.store import EvaluationStore
+from services.eval.verdicts import VerdictStore
+
+
+@dataclass(frozen=True)
+class EvalResources:
+    """`scoring` is held by the one request at a time that scores in several processes."""
+
+    settings: Settings
+    catalog: Catalog
+    evaluations: EvaluationStore
+    verdicts: VerdictStore
+    names: ReleaseNames
+    promotions: Promotions
+    scoring: threading.Lock = field(default_factory=threading.Lock)
+
+    def check(self) -> None:
+        self.catalog.database.check()
+
+
+def resources_of(request: Request) -> EvalResources:
+    resources = request.app.state.eval
+    assert isinstance(resources, EvalResources)
+    return resources
+
+
+@contextmanager
+def open_resources(settings: Settings) -> Iterator[EvalResources]:
+    catalog, aliases = Catalog(settings.catalog_url), open_aliases(settings)
+    try:
+        catalog.migrate()
+        names = ReleaseNames(settings, aliases)
+        yield EvalResources(
+            settings,
+            catalog,
+            EvaluationStore(catalog),
+            VerdictStore(catalog.database),
+            names,
+            Promotions(settings, catalog.database, names),
+        )
+    finally:
+        aliases.close()
+        catalog.close()
