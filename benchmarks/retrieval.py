@@ -32,7 +32,13 @@ from ingest import langchain_script, pdf_files, upload, wait_for
 K = 10
 DEPTH = 50  # of the rankings that are fused for --tune
 COLLECTION = "benchmark"
-STAGES = ("dense", "lexical", "hybrid")
+# Each stage by its settings; `default` is what serves: both rankings, and the first passages read and ranked anew.
+STAGES = {
+    "dense": {"CAPSTONE_RETRIEVAL": "dense", "CAPSTONE_RERANK_DEPTH": "0"},
+    "lexical": {"CAPSTONE_RETRIEVAL": "lexical", "CAPSTONE_RERANK_DEPTH": "0"},
+    "hybrid": {"CAPSTONE_RETRIEVAL": "hybrid", "CAPSTONE_RERANK_DEPTH": "0"},
+    "default": {},
+}
 SHARED = REPOSITORY.parent / "shared"
 TUNE_K0 = (0, 2, 5, 10, 20, 60)
 TUNE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)
@@ -110,7 +116,7 @@ def data_folder(kept: Path | None) -> Iterator[Path]:
 def stage_of(data: Path, models: Path, stage: str, files: Sequence[Path]) -> Iterator[httpx.Client]:
     """A client of a server that retrieves by `stage` over `files`; those that are in `data` are not ingested again."""
     with (
-        capstone_server(data, models, settings={"CAPSTONE_RETRIEVAL": stage}) as url,
+        capstone_server(data, models, settings=STAGES[stage]) as url,
         httpx.Client(base_url=url, timeout=60.0) as client,
     ):
         wait_for(client, [upload(client, file.name, file.read_bytes(), COLLECTION) for file in files], 3600)
