@@ -18,6 +18,8 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+if "PYTEST_XDIST_WORKER" in os.environ:  # two of them share two cores: more threads would only wait for each other
+    os.environ |= {"OMP_NUM_THREADS": "1"}
 
 ROOT = Path(__file__).parents[1]
 MODELS_DIR = ROOT / "data" / "models"

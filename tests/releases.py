@@ -8,16 +8,26 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from services.core.prompt import Prompt
-from services.core.registry import ModelFiles, Origin, Release, Training, verify, write_manifest, write_release
+from services.core.registry import (
+    ModelFiles,
+    Origin,
+    Release,
+    Training,
+    read_manifest,
+    verify,
+    write_manifest,
+    write_release,
+)
 from tests.classifiers import make_base, make_classifier
 
 DATA_SHA256 = "1" * 64  # what `make_classifier` says it was trained on
 COMMIT = "c" * 40
-PROMPT = Prompt("Read this:\n{passages}\n\nNow: {question}", ("\n\n", "###"), "It is not said.")
+PROMPT = Prompt("Read this: {passages}\n\nNow: {question}", ("\n\n", "###"), "It is not said.")
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -43,6 +53,27 @@ def make_release(root: Path) -> Places:
     make_adapter(places.folder / "adapter", generator)
     seal(places)
     return places
+
+
+def make_another(
+    places: Places, folder: Path, *, seed: int, name: str = "tiny", sufficient: float = 0.6, prompt: Prompt = PROMPT
+) -> Places:
+    """A release in `folder` over the same bases, with an adapter and a classifier of its own."""
+    other = Places(folder, places.models_dir)
+    make_classifier(folder / "classifier", verify(places.models_dir / "classifier-base"), seed=seed)
+    make_adapter(folder / "adapter", verify(places.models_dir / "generator"), seed=seed)
+    seal(other, name=name, sufficient=sufficient, prompt=prompt)
+    return other
+
+
+def spoil(places: Places, part: str, weights: str) -> None:
+    """Make every weight of a part NaN, and the manifests right again: only who tries it out notices."""
+    path = places.folder / part / weights
+    tensors = {key: torch.full_like(tensor, torch.nan) for key, tensor in load_file(path).items()}
+    save_file(tensors, path, {"format": "pt"})
+    manifest = read_manifest(path.parent)
+    write_manifest(path.parent, manifest.origin, manifest.training)
+    seal(places)
 
 
 def seal(places: Places, name: str = "tiny", prompt: Prompt = PROMPT, sufficient: float = 0.6) -> Release:

@@ -45,7 +45,7 @@ def publish(
     """Add and publish a document of one page a line of `text`; the queue must be empty before."""
     document, _, _ = add(catalog, text, collection)
     job = catalog.jobs.claim(owner, lease_s=60)
-    assert job is not None and job.document_id == document.id
+    assert job is not None and job.subject_id == document.id
     finish(catalog, job, text, owner, encoder)
     return catalog.document(document.id)
 

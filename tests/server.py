@@ -21,7 +21,7 @@ from services.core.process import die_with_parent
 ROOT = Path(__file__).parents[1]
 CAPSTONE = str(Path(sys.executable).with_name("capstone"))
 NO_WEIGHTS = {"CAPSTONE_ENCODER": "hashing", "CAPSTONE_GENERATOR": "scripted", "CAPSTONE_CLASSIFIER": "overlap"}
-QUICK = NO_WEIGHTS | {"CAPSTONE_JOB_POLL_S": "0.05"}
+QUICK = NO_WEIGHTS | {"CAPSTONE_JOB_POLL_S": "0.05", "CAPSTONE_TRACK_EVALUATIONS": "false"}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def start_service(factory: str, env: Mapping[str, str], data_dir: Path, *options
     return launch([*command, *options], env, data_dir, port)
 
 
-def start_worker(env: Mapping[str, str], data_dir: Path) -> Server:
-    """The ingest worker by itself; it has no port, so never `wait_ready` for it."""
-    return launch([sys.executable, "-m", "services.ingest.worker"], env, data_dir, 0)
+def start_worker(env: Mapping[str, str], data_dir: Path, module: str = "services.ingest.worker") -> Server:
+    """A worker by itself; it has no port, so never `wait_ready` for it."""
+    return launch([sys.executable, "-m", module], env, data_dir, 0)
 
 
 def launch(command: Sequence[str], env: Mapping[str, str], data_dir: Path, port: int) -> Server:
@@ -91,6 +91,7 @@ def launch(command: Sequence[str], env: Mapping[str, str], data_dir: Path, port:
         "CAPSTONE_DATA_DIR": str(data_dir),
         "CAPSTONE_MODELS_DIR": str(ROOT / "data" / "models"),
         "CAPSTONE_LOG_LEVEL": "WARNING",
+        "CAPSTONE_TORCH_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
     }
     log = data_dir / f"{Path(command[0]).name}-{port}-{time.time_ns()}.log"
     parent = os.getpid()

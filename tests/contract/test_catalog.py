@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from services.core import chunks, migrations
 from services.core.catalog import Catalog
 from services.core.errors import NotFound
 from services.core.jobs import JobCancelled, LeaseLost
+from services.core.neighbours import Placed
 from services.core.tables import metadata
-from services.core.types import Hit, JobStatus
+from services.core.types import DocumentInfo, Hit, JobStatus
 from tests import samples
 
 
@@ -32,6 +38,32 @@ def test_migrating_from_several_processes_at_once_is_safe(catalog_url: str) -> N
         catalog.close()
 
 
+def test_a_job_in_work_survives_the_migrations_down_and_up(catalog: Catalog) -> None:
+    _, job, _ = samples.add(catalog, "text")
+    catalog.jobs.claim("worker", 60)
+    catalog.jobs.checkpoint(job.id, "worker", "page", 1, b"one", done=1, total=2)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with catalog.database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    catalog.migrate()
+    assert catalog.jobs.get(job.id).subject_id == job.subject_id
+    assert catalog.jobs.checkpoints(job.id, "page") == {1: b"one"}
+
+
+def test_chunks_are_placed_on_their_pages_and_gone_with_their_document(catalog: Catalog) -> None:
+    kept, doomed = (samples.publish(catalog, f"{name} alpha beta\nGamma") for name in ("First", "Second"))
+    ids = [int(item) for document in (kept, doomed) for item in catalog.vectors(document.id, samples.DIM)[0]]
+    found = chunks.placed(catalog.database, [*ids, 10**12])
+    assert sorted(found) == ids
+    assert found[ids[0]] == Placed(kept.id, samples.page(1, "First alpha beta"), 0, 16)
+    assert found[ids[3]] == Placed(doomed.id, samples.page(2, "Gamma"), 0, 5)
+    catalog.delete_document(doomed.id)
+    assert sorted(chunks.placed(catalog.database, ids)) == ids[:2]
+    assert chunks.placed(catalog.database, []) == {}
+
+
 def test_a_published_document_is_there_with_everything(catalog: Catalog) -> None:
     document = samples.publish(catalog, "Alpha beta gamma\nDelta epsilon")
     assert (document.status, document.page_count, document.chunk_count) == ("ready", 2, 2)
@@ -45,6 +77,23 @@ def test_a_published_document_is_there_with_everything(catalog: Catalog) -> None
     [passage] = catalog.passages([Hit(int(ids[0]), 0.5)])
     assert (passage.text, passage.page, passage.section) == ("Alpha beta gamma", 1, ("Part", "Section"))
     assert catalog.counts() == {"default": {"documents": 1, "pages": 2, "chunks": 2}}
+
+
+def test_what_cannot_be_seen_is_told_by_page(catalog: Catalog) -> None:
+    document, job, _ = samples.add(catalog, "poison")
+    claimed = catalog.jobs.claim("worker", lease_s=60)
+    assert claimed is not None and claimed.id == job.id
+    assert (document.hidden_text_pages, document.scanned_pages) == (None, None)
+    facts = [(0, False), (12, False), (0, True)]
+    pages = [
+        replace(samples.page(number, "Text"), hidden_chars=hidden, scanned=scanned)
+        for number, (hidden, scanned) in enumerate(facts, 1)
+    ]
+    none = np.empty((0, samples.DIM), np.float32)
+    catalog.publish(claimed, "worker", DocumentInfo(3, None, None, None), pages, [], none, samples.ENCODER)
+    ready = catalog.document(document.id)
+    assert (ready.hidden_text_pages, ready.scanned_pages) == ([2], [3])
+    assert [catalog.page(document.id, number) for number in (1, 2, 3)] == pages
 
 
 def test_the_same_bytes_in_one_collection_are_one_document(catalog: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.remembered import RememberedClassifier
 from services.core.classifier import (
     Classification,
     Classifier,
+    Input,
     OverlapClassifier,
     TransformersClassifier,
     length_batches,
@@ -213,3 +216,18 @@ def test_batches_hold_every_index_once_and_keep_the_budget() -> None:
 def test_softmax_of_large_logits_is_finite() -> None:
     rows = softmax(np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32))
     assert np.isfinite(rows).all() and rows[1].tolist() == [0.5, 0.5]
+
+
+def test_remembered_inputs_are_not_classified_again() -> None:
+    class Counting(OverlapClassifier):
+        classified = 0
+
+        def classify(self, inputs: Sequence[Input]) -> list[Classification]:
+            self.classified += len(inputs)
+            return super().classify(inputs)
+
+    counting = Counting()
+    remembered = RememberedClassifier(counting)
+    first, second = remembered.classify([*INPUTS, INPUTS[0]]), remembered.classify(INPUTS[::-1])
+    assert counting.classified == len(INPUTS)
+    assert first == OverlapClassifier().classify([*INPUTS, INPUTS[0]]) and second == first[len(INPUTS) - 1 :: -1]

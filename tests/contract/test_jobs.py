@@ -9,7 +9,7 @@ import pytest
 from services.core.catalog import Catalog
 from services.core.errors import Conflict, NotFound
 from services.core.jobs import JobCancelled, LeaseLost
-from services.core.types import JobStatus
+from services.core.types import JobKind, JobStatus
 from tests import samples
 
 
@@ -99,6 +99,29 @@ def test_checkpoints_go_when_the_job_ends(catalog: Catalog) -> None:
     catalog.jobs.end(job.id, "worker", JobStatus.failed, error=("damaged", "It is cut off."))
     assert catalog.jobs.checkpoints(job.id, "page") == {}
     assert catalog.jobs.unfinished() == 0
+
+
+def test_a_worker_takes_jobs_of_its_kind_only(catalog: Catalog) -> None:
+    _, ingest, _ = samples.add(catalog, "text")
+    with catalog.database.write() as connection:
+        other = catalog.jobs.enqueue(connection, JobKind.evaluation, "eval_1", "questions")
+    taken = catalog.jobs.claim("worker", 60, JobKind.evaluation)
+    assert taken is not None and (taken.id, taken.kind, taken.subject_id) == (other, JobKind.evaluation, "eval_1")
+    assert catalog.jobs.claim("worker", 60, JobKind.evaluation) is None
+    assert catalog.jobs.release_all(JobKind.ingest) == 0
+    taken = catalog.jobs.claim("worker", 60)
+    assert taken is not None and taken.id == ingest.id
+    assert (catalog.jobs.unfinished(), catalog.jobs.unfinished(JobKind.evaluation)) == (1, 1)
+
+
+def test_progress_is_shown_with_the_work_or_not_at_all(catalog: Catalog) -> None:
+    _, job, _ = samples.add(catalog, "text")
+    catalog.jobs.claim("worker", 60)
+    with catalog.database.write() as connection:
+        catalog.jobs.advance(connection, job.id, "worker", done=1, total=2)
+    with pytest.raises(LeaseLost), catalog.database.write() as connection:
+        catalog.jobs.advance(connection, job.id, "thief", done=2, total=2)
+    assert (catalog.jobs.get(job.id).done, catalog.jobs.get(job.id).total) == (1, 2)
 
 
 def test_a_worker_that_is_alone_frees_the_leases_of_the_dead(catalog: Catalog) -> None:

@@ -27,6 +27,7 @@ WORKER_MARK = b"services.ingest.worker"
 PARSER_MARK = b"services.ingest.pdf.parse"
 WAL_WRITE_LOCK = "120"  # byte of the file <catalog>-shm that a writer locks (SQLite, walformat.html)
 ENCODE_BATCH = 32  # chunks between two checkpoints of the pipeline
+PAGE = "page.2"  # its kind of checkpoint for a page
 
 
 class Process(NamedTuple):
@@ -72,6 +73,9 @@ class Platform:
             "CAPSTONE_ENCODER": self.encoder,
             "CAPSTONE_GENERATOR": "scripted",
             "CAPSTONE_CLASSIFIER": "overlap",
+            # The vectors' view is compared row by row; the lexical one lies in memory and is filled at every start.
+            "CAPSTONE_RETRIEVAL": "dense",
+            "CAPSTONE_RERANK_DEPTH": "0",
             "CAPSTONE_SNAPSHOT_EVERY_S": "1",  # so that kills hit snapshots too
         }
         with self.log.open("ab") as log:
@@ -232,7 +236,7 @@ class Observer:
         if self._connection is None:
             self._connection = sqlite3.connect(f"file:{self._platform.catalog}?mode=ro", uri=True, timeout=5)
         running = self._connection.execute(
-            "SELECT j.id, j.lease_owner, d.sha256 FROM jobs j LEFT JOIN documents d ON d.id = j.document_id"
+            "SELECT j.id, j.lease_owner, d.sha256 FROM jobs j LEFT JOIN documents d ON d.id = j.subject_id"
             " WHERE j.status = 'running'"
         ).fetchall()
         if not running:
@@ -245,7 +249,7 @@ class Observer:
         )
         kept = dict(counted.fetchall())
         expected = self._expected.get(sha256)
-        if expected is None or kept.get("page", 0) < expected.pages:
+        if expected is None or kept.get(PAGE, 0) < expected.pages:
             return "parse", 0
         batches = -(-expected.chunks // ENCODE_BATCH)
         if kept.get("vectors", 0) >= batches:  # to be published, but a worker that starts has to load its encoder first

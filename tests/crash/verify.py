@@ -114,7 +114,7 @@ def check_catalog(report: Report, catalog: Path, ledger: Ledger, clean: dict[str
                 "SELECT d.id, (SELECT count(*) FROM changes c WHERE c.document_id = d.id AND c.kind = 'publish') n"
                 " FROM documents d JOIN jobs j ON j.id = d.job_id WHERE n != (j.status = 'succeeded')",
             "one job a document":
-                "SELECT document_id, count(*) FROM jobs GROUP BY 1 HAVING count(*) > 1",
+                "SELECT subject_id, count(*) FROM jobs GROUP BY 1 HAVING count(*) > 1",
             "no job is stuck":
                 "SELECT id, status FROM jobs WHERE status IN ('queued', 'running')",
             "no checkpoint is left behind":

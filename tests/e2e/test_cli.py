@@ -13,6 +13,7 @@ import pytest
 from tests.calls import EXAMPLE, ingest
 from tests.papers import story, story_page
 from tests.pdfs import encrypted_pdf, text_pdf
+from tests.questions import jsonl, story_questions
 from tests.server import CAPSTONE, NO_WEIGHTS, Server, free_port
 
 Done = subprocess.CompletedProcess[str]
@@ -96,6 +97,38 @@ def test_a_text_is_classified(url: str) -> None:
     assert "no classifier 'topics'" in unknown.stdout and "sufficiency" in unknown.stdout
 
 
+def test_the_lineage_of_an_answer_is_shown_and_replayed(url: str, quick: httpx.Client) -> None:
+    ingest(quick, story("the orchard", 3), "orchard.pdf", "traced")
+    asked = capstone("ask", story_page("the orchard", 2), "-c", "traced", url=url)
+    (lineage_id,) = re.findall(r"lineage (ans_\w+)", asked.stdout)
+    shown = capstone("lineage", lineage_id, url=url)
+    assert shown.returncode == 0
+    for line in (
+        r"what +answer",
+        r"encoder +hashing-384",
+        r"index +\d+",
+        r"prompt +[0-9a-f]{12}",
+        r"commit +[0-9a-f]{40}",
+    ):
+        assert re.search(rf"^{line}$", shown.stdout, re.MULTILINE), shown.stdout
+    assert re.search(r"passage +\d+: orchard.pdf, page 2", shown.stdout)
+    assert "the same\n" in capstone("lineage", lineage_id, "--replay", url=url).stdout
+
+    ingest(quick, text_pdf([[story_page("the orchard", 2) + " [red]Lamps[/red]."]]), "other.pdf", "traced")
+    replayed = capstone("lineage", lineage_id, "--replay", url=url).stdout
+    assert re.search(r"index_seq: \d+ -> \d+", replayed)
+    (again,) = re.findall(r"lineage (ans_\w+)", replayed)
+    assert re.search(rf"replay of +{lineage_id}", capstone("lineage", again, url=url).stdout)
+
+    classified = capstone("classify", "Is it so?", "--pair", "It is.", url=url).stdout
+    (classification_id,) = re.findall(r"lineage (cls_\w+)", classified)
+    assert re.search(r"classifier +sufficiency-overlap", capstone("lineage", classification_id, url=url).stdout)
+    assert "the same\n" in capstone("lineage", classification_id, "--replay", url=url).stdout
+
+    unknown = capstone("lineage", "ans_unknown", url=url)
+    assert (unknown.returncode, "(not_found)" in unknown.stdout) == (2, True)
+
+
 def test_a_document_is_deleted_by_its_id(url: str, quick: httpx.Client) -> None:
     document = ingest(quick, story("the pier", 2), "pier.pdf", "deleting")
     assert capstone("documents", "--delete", document["id"], url=url).returncode == 0
@@ -120,6 +153,8 @@ def test_nothing_found_is_said(url: str) -> None:
         ["search", "x"],
         ["ask", "x"],
         ["classify", "x"],
+        ["lineage", "x"],
+        ["evaluate", "x"],
         ["ingest", EXAMPLE],
     ],
     ids=lambda words: str(words[0]),
@@ -138,10 +173,43 @@ def test_a_file_that_is_not_there_is_a_usage_error(url: str, tmp_path: Path) -> 
     assert "absent.pdf" in re.sub(r"[\s│]", "", done.stderr)
 
 
+def test_evaluate_shows_the_figures_and_keeps_the_report(url: str, tmp_path: Path) -> None:
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
+        ingest(http, story("the mill", 4), "mill.pdf", "mills")
+    rows = story_questions("the mill", "mill.pdf", 4)
+    (tmp_path / "mill.jsonl").write_bytes(jsonl(rows))
+    report = tmp_path / "report.html"
+    done = capstone("evaluate", tmp_path / "mill.jsonl", "--name", "mills", "-c", "mills", "--report", report, url=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"mills .*5/5", done.stdout), done.stdout
+    assert re.search(r"rougeL +\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", done.stdout), done.stdout
+    assert "Not logged to MLflow" in done.stdout
+    assert report.read_text().startswith("<!doctype html>")
+    assert capstone("evaluate", "mills", "-c", "mills", url=url).returncode == 0
+
+    (tmp_path / "bad.jsonl").write_bytes(jsonl([rows[0], {**rows[1], "answer": ""}]))
+    refused = capstone("evaluate", tmp_path / "bad.jsonl", "-c", "mills", url=url)
+    assert refused.returncode == 2
+    assert "Row 2, answer" in refused.stdout
+
+
 def test_help_lists_the_commands() -> None:
     done = capstone("--help")
     assert done.returncode == 0
-    for command in ("up", "fetch", "ingest", "ask", "search", "classify", "documents", "status"):
+    commands = (
+        "up",
+        "fetch",
+        "ingest",
+        "ask",
+        "search",
+        "classify",
+        "lineage",
+        "evaluate",
+        "gate",
+        "documents",
+        "status",
+    )
+    for command in commands:
         assert re.search(rf"\b{command}\b", done.stdout)
 
 

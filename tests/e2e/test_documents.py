@@ -10,6 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests import poison
 from tests.calls import EXAMPLE, SSE, ended, events, ingest, problem_of, search, upload
 from tests.papers import story, story_page
 
@@ -56,6 +57,17 @@ def test_an_upload_is_acknowledged_and_its_job_succeeds(quick: httpx.Client) -> 
     assert (ready["status"], ready["pages"], ready["job"]["status"]) == ("ready", 7, "succeeded")
     assert ready["chunks"] >= 7
     assert any(result["document_id"] == ready["id"] for result in search(quick, story_page("the ferry", 3), "upload"))
+
+
+def test_hidden_text_is_told_and_never_found(quick: httpx.Client) -> None:
+    subject, order = poison.SUBJECTS[0], poison.ODD[0]
+    data = poison.poisoned_pdf(subject.honest, order, poison.Manner.white)
+    document = ingest(quick, data, "poison.pdf", "poison")
+    assert (document["hidden_text_pages"], document["scanned_pages"]) == ([1], [])
+    page = quick.get(f"/v1/documents/{document['id']}/pages/1").json()
+    assert (page["hidden_chars"], page["scanned"]) == (len(order.replace(" ", "")), False)
+    found = search(quick, order, "poison")
+    assert found and not any(poison.MARKER in result["text"] for result in found)
 
 
 def test_a_job_streams_its_progress_until_it_has_ended(quick: httpx.Client) -> None:

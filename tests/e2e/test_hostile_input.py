@@ -46,12 +46,16 @@ def assert_refused(response: httpx.Response) -> None:
 def test_an_odd_id_is_not_found(http: httpx.Client, odd: str) -> None:
     for path in (f"/v1/documents/{odd}", f"/v1/documents/{odd}/pages/1", f"/v1/documents/{odd}/pages/1.png"):
         assert_refused(http.get(path))
-    for path in (f"/v1/jobs/{odd}", f"/v1/answers/{odd}", f"/v1/models/{odd}"):
+    for path in (f"/v1/jobs/{odd}", f"/v1/answers/{odd}", f"/v1/lineage/{odd}"):
+        assert_refused(http.get(path))
+    for path in (f"/v1/models/{odd}", f"/v1/evaluations/{odd}"):
         assert_refused(http.get(path))
     assert_refused(http.delete(f"/v1/documents/{odd}"))
     assert_refused(http.post(f"/v1/jobs/{odd}/cancel"))
+    assert_refused(http.post(f"/v1/lineage/{odd}/replay"))
     assert_refused(http.get(f"/v1/documents?collection={odd}"))
     assert_refused(http.get(f"/v1/documents?after={odd}"))
+    assert_refused(http.get(f"/v1/evaluations?after={odd}"))
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "4", str(2**31), str(10**30), "1e3", "x", "%00"])
@@ -77,6 +81,8 @@ def test_a_page_that_cannot_be_is_refused(http: httpx.Client, document: dict[str
         ("/v1/classify", '{"model": "sufficiency", "inputs": [{"text": "x", "text_pair": "%s"}]}'),
         ("/v1/classify", '{"model": "sufficiency", "inputs": [{"text": "x", "%s": "y"}]}'),
         ("/v1/classify", '{"model": "%s", "inputs": ["x"]}'),
+        ("/v1/rouge", '{"pairs": [{"prediction": "%s", "reference": "x"}]}'),
+        ("/v1/rouge", '{"pairs": [{"prediction": "x", "references": ["%s"]}]}'),
         ("/v1/chat/completions", '{"model": "scripted", "messages": [{"role": "user", "content": "%s"}]}'),
         ("/v1/chat/completions", '{"model": "%s", "messages": [{"role": "user", "content": "x"}]}'),
     ],

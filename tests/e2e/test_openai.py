@@ -17,7 +17,10 @@ CHAT, EMBED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"
 PASSAGE = "The harbour master counts boats, nets, lamps, ropes, barrels, sails and anchors every morning at dawn."
 ASKED: Any = [
     {"role": "system", "content": "You are brief."},
-    {"role": "user", "content": f"Context:\n{PASSAGE}\n\nWhat does the harbour master count? Answer in one sentence."},
+    {
+        "role": "user",
+        "content": f"Context:\n{PASSAGE}\n\nWhat does the harbour master count? Answer in one sentence.",
+    },
 ]
 
 

@@ -20,12 +20,19 @@ PATHS = {
         "/v1/answers",
         "/v1/answers/{answer_id}",
         "/v1/classify",
+        "/v1/lineage/{lineage_id}",
+        "/v1/lineage/{lineage_id}/replay",
         "/v1/models",
         "/v1/chat/completions",
         "/v1/embeddings",
     },
     "ingest": {"/v1/documents", "/v1/documents/{document_id}", "/v1/jobs/{job_id}", "/v1/collections"},
-    "eval": {"/v1/rouge"},
+    "eval": {
+        "/v1/rouge",
+        "/v1/evaluations",
+        "/v1/evaluations/{evaluation_id}",
+        "/v1/evaluations/{evaluation_id}/report",
+    },
 }
 PROBES = {"/livez", "/readyz", "/metrics"}
 
@@ -126,9 +133,9 @@ def test_errors_of_the_framework_are_problems_too(http: httpx.Client) -> None:
 
 
 def test_a_json_body_that_is_too_large_is_refused(rooms: dict[str, Server]) -> None:
-    body = b'{"question": "' + b"x" * (2 * 1024 * 1024) + b'"}'
-    asked = [("api", "/v1/answers"), ("api", "/v1/classify"), ("eval", "/v1/rouge")]
-    for name, path in asked + [("all", path) for _, path in asked]:
+    asked = [("api", "/v1/answers", 2), ("api", "/v1/classify", 2), ("eval", "/v1/rouge", 17)]
+    for name, path, mebibytes in asked + [("all", path, mebibytes) for _, path, mebibytes in asked]:
+        body = b'{"question": "' + b"x" * (mebibytes * 1024 * 1024) + b'"}'
         with client_of(rooms[name].url) as http:
             problem_of(http.post(path, content=body, headers={"Content-Type": "application/json"}), 413, "too_large")
             pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
@@ -170,6 +177,7 @@ def test_rouge_scores_pairs(rooms: dict[str, Server]) -> None:
     }
     with client_of(rooms["eval"].url) as http:
         assert http.post("/v1/rouge", json=body).json()["mean"]["rougeL"] == {"precision": 1, "recall": 1, "f1": 1}
+        assert http.post("/v1/rouge", json=body).json()["intervals"]["rougeL"]["f1"] == {"low": 1, "high": 1}
         body["pairs"][0]["references"] = ["a"]
         problem_of(http.post("/v1/rouge", json=body), 422, "invalid_request")
 

@@ -48,7 +48,7 @@ def opened(folder: Path, **more: Any) -> Iterator[tuple[ApiResources, TestClient
 
 def test_more_requests_than_may_wait_are_refused(tmp_path: Path) -> None:
     with opened(tmp_path, max_waiting_classifications=0) as (resources, http):
-        with resources.classifiers.admission.slot(threading.Event()):
+        with resources.classifying.slot(threading.Event()):
             refused = http.post("/v1/classify", json=BODY)
             assert "classifier" in problem_of(refused, 429, "overloaded")["detail"]
             assert int(refused.headers["retry-after"]) >= 1
@@ -60,13 +60,13 @@ def test_more_requests_than_may_wait_are_refused(tmp_path: Path) -> None:
 def test_a_request_waits_for_its_turn(tmp_path: Path) -> None:
     answers = []
     with opened(tmp_path, max_waiting_classifications=1) as (resources, http), ExitStack() as held:
-        held.enter_context(resources.classifiers.admission.slot(threading.Event()))
+        held.enter_context(resources.classifying.slot(threading.Event()))
         thread = threading.Thread(target=lambda: answers.append(http.post("/v1/classify", json=BODY)))
         thread.start()
         deadline = time.monotonic() + 10
-        while not resources.classifiers.admission.waiting() and time.monotonic() < deadline:
+        while not resources.classifying.waiting() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert resources.classifiers.admission.waiting() == 1
+        assert resources.classifying.waiting() == 1
         problem_of(http.post("/v1/classify", json=BODY), 429, "overloaded")
         assert answers == []
         held.close()
@@ -76,7 +76,7 @@ def test_a_request_waits_for_its_turn(tmp_path: Path) -> None:
 
 def test_waiting_ends_after_the_timeout(tmp_path: Path) -> None:
     with opened(tmp_path, queue_timeout_s=0.1) as (resources, http):
-        with resources.classifiers.admission.slot(threading.Event()):
+        with resources.classifying.slot(threading.Event()):
             problem_of(http.post("/v1/classify", json=BODY), 429, "overloaded")
         assert http.post("/v1/classify", json=BODY).is_success
 
@@ -86,8 +86,8 @@ def test_waiting_ends_after_the_timeout(tmp_path: Path) -> None:
 
 def test_parts_without_weights_open_no_release(tmp_path: Path) -> None:
     with opened(tmp_path, release_dir=tmp_path / "nowhere", models_dir=tmp_path / "none") as (resources, _):
-        assert resources.release is None
-        assert [one.name for one in resources.classifiers.all()] == ["sufficiency"]
+        assert resources.live.release is None
+        assert [one.name for one in resources.live.classifiers.all()] == ["sufficiency"]
 
 
 @pytest.mark.parametrize("kinds", [{"generator": "transformers"}, {"classifier": "transformers"}], ids=str)
@@ -100,11 +100,12 @@ def test_a_missing_release_stops_the_start(tmp_path: Path, places: Places, kinds
 def test_bases_alone_are_served_when_no_release_is_wanted(tmp_path: Path, places: Places) -> None:
     alone: dict[str, Any] = {"release_dir": None, "models_dir": places.models_dir, "classifier": "transformers"}
     with opened(tmp_path, generator="transformers", **alone) as (resources, http):
-        assert (resources.release, resources.generator.adapter) == (None, None)
+        assert (resources.live.release, resources.live.generator.adapter) == (None, None)
         told = problem_of(http.post("/v1/classify", json=BODY), 404, "not_found")["detail"]
         assert "None is served" in told
         lineage = http.post("/v1/answers", json={"question": "x", "max_tokens": 2}).json()["lineage"]
-    assert (lineage["release"], lineage["classifier"], lineage["data_sha256"]) == (None, None, None)
+    # Shared words judge what a trained classifier would.
+    assert (lineage["release"], lineage["classifier"], lineage["data_sha256"]) == (None, "sufficiency-overlap", None)
     assert lineage["prompt"] == DEFAULT_PROMPT.id
 
 

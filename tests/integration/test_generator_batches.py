@@ -12,16 +12,17 @@ import torch
 from models.generator.answers import answers
 from models.generator.data import ExampleRow, Tokens, answer_loss, collate, tokenise
 from models.generator.evaluate import lead, placements
+from models.generator.hints import hints
 from models.generator.model import load_base, load_tokenizer
 from services.api.generate import Decoding, TransformersGenerator
-from services.core.encoder import HashingEncoder
-from services.core.evidence import nearest_sentences
+from services.core.classifier import OverlapClassifier
+from services.core.evidence import evidence_of
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import ModelFiles, resolve
 from tests.tiny import examples, tiny_generator
 
-ENCODER = HashingEncoder()
 ROWS = [ExampleRow.model_validate(row) for row in examples(7)]
+HINTS = hints(ROWS, OverlapClassifier(), DEFAULT_PROMPT.sentences)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> ModelFil
 @pytest.fixture(scope="module")
 def batch(base: ModelFiles) -> list[Tokens]:
     tokenizer = load_tokenizer(base)
-    return [tokenise(tokenizer, DEFAULT_PROMPT, row, ENCODER) for row in ROWS]
+    return [tokenise(tokenizer, DEFAULT_PROMPT, row, own, row.answer) for row, own in zip(ROWS, HINTS, strict=True)]
 
 
 def test_the_loss_is_on_the_answers_alone(base: ModelFiles, batch: list[Tokens]) -> None:
@@ -59,12 +60,13 @@ def test_targets_are_the_answer_and_the_end_of_the_turn(base: ModelFiles, batch:
 
 
 def test_batched_answers_are_those_of_serving(base: ModelFiles) -> None:
-    said = answers(load_base(base), load_tokenizer(base), DEFAULT_PROMPT, ROWS, ENCODER, 12)
+    said = answers(load_base(base), load_tokenizer(base), DEFAULT_PROMPT, ROWS, HINTS, 12)
     served = TransformersGenerator(base, None, 1)
     for row, text in zip(ROWS, said, strict=True):
-        passages = [passage.text for passage in row.passages]
-        nearest = nearest_sentences(row.question, passages, ENCODER, DEFAULT_PROMPT.sentences)
-        messages = DEFAULT_PROMPT.messages(row.question, passages, nearest)
+        best = evidence_of(row.question, row.passages, OverlapClassifier()).best(DEFAULT_PROMPT.sentences)
+        messages = DEFAULT_PROMPT.messages(
+            row.question, [passage.text for passage in row.passages], [sentence.text for sentence in best]
+        )
         pieces = served.stream(messages, Decoding(max_tokens=12, stop=DEFAULT_PROMPT.stops), threading.Event())
         assert "".join(piece for piece in pieces if isinstance(piece, str)).strip() == text
 

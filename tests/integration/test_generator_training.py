@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from models.files import write_jsonl
+from tests.classifiers import make_base, make_classifier
 from tests.tiny import examples, params_file, tiny_generator
 
 LORA = {"rank": 4, "alpha": 8, "first_layer": 1}
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
     """A working folder with a tiny base and 24 examples to train on."""
     folder = tmp_path_factory.mktemp("train")
     tiny_generator(folder / "models", models_dir / "generator")
-    shutil.copytree(models_dir / "encoder", folder / "models" / "encoder", copy_function=os.link)
+    make_classifier(folder / "classifier" / "model", make_base(folder / "models"))
     prepared = folder / "prepared"
     prepared.mkdir()
     rows = examples(32)
@@ -40,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
 
 def command(place: Path, out: Path, *more: str) -> list[str]:
     options = {"params": place / "params.yaml", "models-dir": place / "models", "prepared": place / "prepared"}
+    options["classifier"] = place / "classifier"
     flags = [f"--{name}={value}" for name, value in {**options, "out": out}.items()]
     return ["-m", "models.generator.train", *flags, *more]
 
@@ -116,7 +117,7 @@ def test_two_processes_give_the_curve_of_one(place: Path, whole: tuple[Path, dic
         ({"lora": {"targets": ["no_such_layer"]}}, "no_such_layer"),
         ({"training": {"batch_size": 5}}, "cannot be cut into micro-batches"),
         ({"base_precision": "nf4"}, "needs an NVIDIA GPU"),
-        ({"max_tokens": 64}, "no example with a gold passage"),
+        ({"max_tokens": 64}, "no example that its sentences answer"),
         ({"lora": {"rank": 0}}, "generator.lora.rank"),
     ],
 )

@@ -68,10 +68,12 @@ def test_pairs_are_ranked_as_the_platform_does(folder: Path) -> None:
         for row in rows(folder / "out", "pairs", split):
             groups.setdefault(row["group"], []).append(row)
         for found in groups.values():
-            ranked = sorted((row for row in found if row["retrieval_rank"]), key=lambda row: row["retrieval_rank"])
-            scores = [row["retrieval_score"] for row in ranked]
-            assert scores == sorted(scores, reverse=True) and -1 <= scores[-1] <= scores[0] <= 1
-            assert sum(row["label"] == "insufficient" for row in found) <= 6
+            ranks = [row["retrieval_rank"] for row in found if row["retrieval_rank"]]
+            assert len(set(ranks)) == len(ranks) and min(ranks) >= 1
+            others = [row["retrieval_rank"] for row in found if row["label"] == "insufficient"]
+            assert others == sorted(others) and len(others) <= 10  # the nearest that do not answer
+            assert all(-1 <= row["retrieval_score"] <= 1 for row in found if row["retrieval_rank"])
+            assert all(isinstance(row["section"], list) for row in found)
     squad = [row for row in rows(folder / "out", "pairs", "train") if row["document"].startswith("xquad")]
     assert [row["label"] for row in squad].count("sufficient") == 6
 

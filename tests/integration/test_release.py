@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.api.classify import find_classifiers, open_classifiers
+from services.api.classify import find_classifiers, open_named, open_sufficiency, require_names
 from services.api.generate import Decoding, Finish, open_generator
 from services.core.errors import ModelProblem
 from services.core.prompt import DEFAULT_PROMPT, Message
@@ -173,20 +173,26 @@ def test_a_model_trained_from_another_base_is_refused(places: Places, role: str)
     edit(path, lambda body: body["training"].update(base="other@000000000000"))
     refused(places, rf"this {role} was trained from other@000000000000, and the base in place is tiny-")
     edit(path, lambda body: body.pop("training"))
-    refused(places, "tells of training data None")
+    refused(places, "does not tell what it was trained on")
 
 
 def test_a_model_trained_on_other_data_is_refused(places: Places) -> None:
     edit(places.folder / "adapter" / MANIFEST, lambda body: body["training"].update(data_sha256="2" * 64))
-    refused(places, r"adapter/manifest\.json tells of training data 2{64}, and .*release\.json of 1{64}")
+    refused(places, r"The manifests in .*release tell of training data [\s\S]*, and .*release\.json of 1{64}")
+
+
+def test_parts_trained_on_different_data_have_a_hash_of_their_own(places: Places) -> None:
+    folder, base = places.folder / "adapter", verify(places.models_dir / "generator")
+    hashes = {seal(places).data_sha256}
+    for data_sha256 in ("2" * 64, "3" * 64):
+        shutil.rmtree(folder)
+        make_adapter(folder, base, data_sha256=data_sha256)
+        hashes.add(seal(places).data_sha256)
+    assert len(hashes) == 3 and DATA_SHA256 in hashes
 
 
 def test_parts_that_do_not_belong_together_are_not_sealed(places: Places) -> None:
     folder = places.folder / "adapter"
-    shutil.rmtree(folder)
-    make_adapter(folder, verify(places.models_dir / "generator"), data_sha256="2" * 64)
-    with pytest.raises(ModelProblem, match="tells of training data 2"):
-        seal(places)
     shutil.rmtree(folder)
     other = make_generator(places.models_dir, seed=8)
     make_adapter(folder, other)
@@ -261,6 +267,8 @@ def test_what_is_written_is_what_is_read(places: Places) -> None:
         "stops": list(PROMPT.stops),
         "abstention": PROMPT.abstention,
         "sentences": 0,
+        "sentences_by": "encoder",
+        "passages": True,
     }
 
 
@@ -285,8 +293,11 @@ def test_the_generator_speaks_with_the_adapter_of_the_release(places: Places) ->
 
 
 def opened(places: Places, release: Release | None, *taken: str) -> list[Any]:
-    named = places.models_dir / "classifiers"
-    return open_classifiers("transformers", release, places.models_dir, named, taken, threads=1)
+    own = open_sufficiency("transformers", release, places.models_dir, threads=1)
+    named = open_named(places.models_dir / "classifiers", places.models_dir, threads=1)
+    served = [*([own] if own else []), *named]
+    require_names(served, taken)
+    return served
 
 
 def test_classifiers_of_the_folder_are_served_beside_that_of_the_release(places: Places) -> None:
@@ -299,14 +310,13 @@ def test_classifiers_of_the_folder_are_served_beside_that_of_the_release(places:
     (places.models_dir / "classifiers" / ".staging-x" / MANIFEST).write_text("half written")
     (places.models_dir / "classifiers" / "notes.txt").write_text("not a folder")
     first, second = opened(places, release)
-    assert (first.name, first.lineage.release, first.lineage.temperature) == ("sufficiency", release.id, 1.0)
-    assert (second.name, second.lineage.release, second.lineage.temperature) == ("topics", None, 1.5)
+    assert (first.name, first.parts.release, first.parts.temperature) == ("sufficiency", release.id, 1.0)
+    assert (second.name, second.parts.release, second.parts.temperature) == ("topics", None, 1.5)
     assert second.classifier.labels == ("a", "b", "c")
     for one in (first, second):
-        assert (one.lineage.classifier, one.lineage.classifier_base) == (one.classifier.id, base.id)
-        assert one.lineage.data_sha256 == DATA_SHA256
-    assert first.lineage.id != second.lineage.id
-    assert first.lineage == opened(places, release)[0].lineage, "equal parts have an equal id"
+        assert (one.parts.classifier, one.parts.classifier_base) == (one.classifier.id, base.id)
+        assert one.parts.data_sha256 == DATA_SHA256
+    assert first.parts == opened(places, release)[0].parts != second.parts
     assert [one.name for one in opened(places, None)] == ["topics"]
 
 

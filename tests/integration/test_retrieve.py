@@ -16,6 +16,7 @@ from services.api.fuse import fuse
 from services.api.resources import ApiResources, open_resources
 from services.core import chunks
 from services.core.catalog import Document
+from services.core.classifier import OverlapClassifier
 from services.core.encoder import HashingEncoder
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
@@ -36,7 +37,7 @@ QUERY = "the option --no-act of a package"
 @contextmanager
 def opened(folder: Path, **more: Any) -> Iterator[tuple[ApiResources, TestClient]]:
     kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(**{"data_dir": folder, "torch_threads": 1, **kinds} | more)
+    settings = Settings(**{"data_dir": folder, "torch_threads": 1, "rerank_depth": 0, **kinds} | more)
     with open_resources(settings, Telemetry()) as resources, TestClient(create_app(settings, resources)) as http:
         yield resources, http
 
@@ -93,6 +94,27 @@ def test_each_stage_alone_ranks_as_it_does_in_the_fusion(tmp_path: Path) -> None
             assert result["ranks"]["lexical"] == lexical.index(result["chunk_id"]) + 1
 
 
+def test_the_first_passages_are_read_and_ranked_anew(tmp_path: Path) -> None:
+    with opened(tmp_path, retrieval="dense") as (resources, http):
+        publish(resources, TOOLS)
+        publish(resources, FILES)
+        dense = ids(search(http, QUERY))
+    weights = {"fusion_dense_weight": 1.0, "fusion_rerank_weight": 5.0}
+    with opened(tmp_path, retrieval="dense", rerank_depth=3, **weights) as (_, http):
+        results = search(http, QUERY)
+    read = {result["chunk_id"]: result["sufficiency"] for result in results if "rerank" in result["ranks"]}
+    assert set(read) == set(dense[:3])
+    for result in results:
+        if result["chunk_id"] not in read:
+            assert result["sufficiency"] is None
+            continue
+        [judged] = OverlapClassifier().classify([(QUERY, "Part > Section\n" + result["text"])])
+        assert result["sufficiency"] == pytest.approx(judged.scores["sufficient"], abs=1e-6)
+    order = sorted(read, key=lambda item: (-read[item], item))
+    expected = list(fuse({"dense": dense, "rerank": order}, {"dense": 1.0, "rerank": 5.0}, 10.0))
+    assert ids(results) == expected != dense
+
+
 def test_a_passage_that_only_its_words_have_found_has_its_score_too(tmp_path: Path) -> None:
     """Each ranking gives one passage, and they differ: the one by words has no cosine from the dense search."""
     query, near, named = (
@@ -100,7 +122,8 @@ def test_a_passage_that_only_its_words_have_found_has_its_score_too(tmp_path: Pa
         "option option",
         "one of many things, --no-act, in a long line of words",
     )
-    with opened(tmp_path, retrieval="hybrid", fusion_depth=1, fusion_lexical_weight=2.0) as (resources, http):
+    weights = {"fusion_dense_weight": 1.0, "fusion_lexical_weight": 2.0}
+    with opened(tmp_path, retrieval="hybrid", fusion_depth=1, **weights) as (resources, http):
         publish(resources, "\n".join([near, named, *["option of a package"] * 8]))
         [first] = search(http, query, k=1)
     assert (first["text"], first["ranks"]) == (named, {"lexical": 1})

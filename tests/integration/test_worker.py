@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,15 +15,17 @@ from services.core.catalog import Catalog, Document, new_document_id
 from services.core.encoder import HashingEncoder, Vectors
 from services.core.errors import NotFound
 from services.core.jobs import Job
+from services.core.lease import Lease
 from services.core.settings import Settings
 from services.core.tables import checkpoints
 from services.core.types import JobStatus
 from services.ingest.files import FileStore
-from services.ingest.lease import Lease
 from services.ingest.pipeline import ENCODE_BATCH, PAGE, VECTORS, IngestPipeline
 from services.ingest.resources import parse_limits
 from services.ingest.worker import Worker
+from tests import poison
 from tests.papers import story, story_page
+from tests.waiting import until
 
 PAGES = 3 * ENCODE_BATCH + 5  # one chunk a page: four batches of vectors
 
@@ -85,7 +86,7 @@ class Desk:
         pipeline = IngestPipeline(self.catalog, lambda: encoder, parse_limits(self.settings))
         try:
             with Lease(self.catalog.jobs, job, owner, 60, threading.Event()) as lease:
-                pipeline.run(lease, FileStore(self.settings.files_dir).path(job.document_id))
+                pipeline.run(lease, FileStore(self.settings.files_dir).path(job.subject_id))
         finally:
             self.catalog.jobs.release_all()
         return job
@@ -98,13 +99,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     catalog.migrate()
     yield Desk(settings, catalog)
     catalog.close()
-
-
-def until(condition: Callable[[], bool], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 # Publishing -----------------------------------------------------------------------------------------------------
@@ -123,6 +117,18 @@ def test_a_document_is_published_with_its_pages_and_vectors(desk: Desk) -> None:
     assert vectors == pytest.approx(expected, abs=1e-6)
     assert len(set(ids.tolist())) == 7
     assert desk.catalog.jobs.checkpoints(job.id, PAGE) == {} == desk.catalog.jobs.checkpoints(job.id, VECTORS)
+
+
+def test_what_is_hidden_on_a_page_is_known_after_a_crash(desk: Desk) -> None:
+    honest = poison.SUBJECTS[0].honest
+    document = desk.send(poison.poisoned_pdf(honest, poison.KNOWN[0], poison.Manner.white))
+    with pytest.raises(WorkerDied):
+        desk.run_pipeline(CountingEncoder(dies_at=1))
+    assert desk.catalog.document(document.id).hidden_text_pages is None
+    desk.run_pipeline(CountingEncoder())
+    assert desk.catalog.document(document.id).hidden_text_pages == [1]
+    page = desk.catalog.page(document.id, 1)
+    assert (page.hidden_chars, page.scanned, " ".join(page.text.split())) == (30, False, honest)
 
 
 def chunk_text(catalog: Catalog, document_id: str, number: int) -> str:

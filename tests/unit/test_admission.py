@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -73,3 +74,28 @@ def test_a_slot_is_freed_by_an_error_inside() -> None:
         _ = 1 / 0
     with admission.slot(never()):
         assert admission.waiting() == 0
+
+
+def test_what_has_time_gets_it_while_nobody_wants_it_and_hears_when_somebody_does() -> None:
+    admission, ended = generator_admission(max_waiting=0, timeout_s=10), threading.Event()
+    admitted: list[None] = []
+    with admission.spare(ended):
+        assert not admission.wanted()
+        admission.check()  # it takes nobody's place
+        thread = threading.Thread(target=lambda: admitted.append(admission.slot(never()).__enter__()))
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not admission.wanted() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert admission.wanted() and admitted == []
+    thread.join(10)
+    assert len(admitted) == 1
+
+
+def test_what_has_time_waits_while_somebody_wants_it_until_it_is_ended() -> None:
+    admission, ended = generator_admission(max_waiting=0, timeout_s=10), threading.Event()
+    threading.Timer(0.1, ended.set).start()
+    with admission.slot(never()), pytest.raises(ClientClosedRequest), admission.spare(ended):
+        pytest.fail("it got it")
+    with admission.spare(threading.Event()):
+        pass

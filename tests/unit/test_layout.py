@@ -213,11 +213,11 @@ def test_columns_are_read_one_after_the_other() -> None:
 
 
 def test_a_page_survives_its_json_form() -> None:
-    page = RawPage(3, 500.0, 800.0, True, tuple(paragraph(PROSE, 100)))
+    page = RawPage(3, 500.0, 800.0, True, tuple(paragraph(PROSE, 100)), hidden=7, scanned=True)
     assert page_from_json(page_to_json(page)) == page
 
 
 def test_nonsense_from_the_child_is_a_value_error() -> None:
-    for text in ("", "{}", "[1,2]", "[1,2,3,4,[[1,0,0,[[5]]]]]", "null"):
+    for text in ("", "{}", "[1,2]", "[1,2,3,4,[],0]", "[1,2,3,4,[[1,0,0,[[5]]]],0,0]", "null"):
         with pytest.raises(ValueError):
             page_from_json(text)

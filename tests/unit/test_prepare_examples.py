@@ -52,7 +52,7 @@ def question(number: int = 1, answerable: bool = True) -> Question:
 def retrieved(number: int = 1, answerable: bool = True, texts: tuple[str, ...] = ()) -> Retrieved:
     """Twelve passages, the gold one third, unless other texts are given."""
     chosen = texts or tuple(GOLD if i == 2 and answerable else f"Passage number {i} of the logbook." for i in range(12))
-    ranked = tuple(Candidate(text, 2, 0.9 - i / 100, i + 1) for i, text in enumerate(chosen))
+    ranked = tuple(Candidate(("Log",), text, 2, 0.9 - i / 100, i + 1) for i, text in enumerate(chosen))
     return Retrieved(question(number, answerable), ranked, tuple(c for c in ranked if c.text == GOLD))
 
 
@@ -154,8 +154,8 @@ def test_the_same_text_is_taken_once() -> None:
 
 
 def test_gold_beyond_the_ranking_has_no_rank() -> None:
-    ranked = tuple(Candidate(f"Passage {i}.", 1, 0.5, i + 1) for i in range(5))
-    item = Retrieved(question(), ranked, (Candidate(GOLD, 2, None, None),))
+    ranked = tuple(Candidate((), f"Passage {i}.", 1, 0.5, i + 1) for i in range(5))
+    item = Retrieved(question(), ranked, (Candidate((), GOLD, 2, None, None),))
     rows, _ = pairs(item, 2)
     assert rows[0]["id"] == "q1/unranked" and rows[0]["retrieval_score"] is None
     assert GOLD in [passage["text"] for passage in example(item, "train", params())["passages"]]

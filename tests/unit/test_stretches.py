@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.classifier.data import Example
 from models.classifier.params import Stretches
-from models.classifier.stretches import cloze, stretches
+from models.classifier.stretches import Evidence, cloze, stretches
 from models.schedule import Schedule
 
 PASSAGE = " ".join(f"w{n}" for n in range(100))
@@ -31,7 +31,8 @@ def params(draws: int = 1, negatives: int = 5, questions: int = 0) -> Stretches:
 
 
 def cut(rows: list[Example], evidence: dict[str, str], seed: int = 1) -> list[str | None]:
-    return [each.text_pair for each in stretches(rows, evidence, "yes", params(), seed)]
+    known = {group: Evidence(quote, ()) for group, quote in evidence.items()}
+    return [each.text_pair for each in stretches(rows, known, "yes", params(), seed)]
 
 
 def test_a_positive_stretch_holds_the_evidence_wherever_it_starts() -> None:
@@ -74,7 +75,8 @@ def test_a_short_passage_stays_whole() -> None:
 
 def test_every_draw_takes_other_cuts_and_other_negatives() -> None:
     rows = [row("yes"), *(row("no", pair=f"n{n} {PASSAGE}") for n in range(6))]
-    once, twice = (stretches(rows, {"q1": "w50"}, "yes", params(draws, negatives=2), 1) for draws in (1, 20))
+    known = {"q1": Evidence("w50", ())}
+    once, twice = (stretches(rows, known, "yes", params(draws, negatives=2), 1) for draws in (1, 20))
     assert [example.label for example in once] == ["no", "no", "yes"]
     assert len(twice) == 60 and twice[:3] == once
     assert len({example.text_pair for example in twice if example.label == "yes"}) > 4
