@@ -21,7 +21,7 @@ run: weights  ## set up everything, ingest the example, ask it a question, keep 
 	$(BIN)/capstone up --example --log-level WARNING
 
 test: weights  ## set up everything and run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## lint, format, types, import rules
 	$(BIN)/ruff check .
@@ -49,6 +49,8 @@ bench: weights  ## the figures of this project, each measured side by side in on
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/gold.py --only all
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/swap.py
 
 setup: $(READY)
 
