@@ -19,7 +19,7 @@ from tests.classifiers import make_base, make_classifier
 from tests.tiny import examples, params_file, tiny_generator
 
 LORA = {"rank": 4, "alpha": 8, "first_layer": 1}
-TRAINING = {"epochs": 4, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 0.01, "evaluate_every": 5}
+TRAINING = {"epochs": 16, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 0.01, "evaluate_every": 5}
 
 
 @pytest.fixture(scope="module")
