@@ -49,6 +49,7 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
             name=params.release.name,
             prompt=DEFAULT_PROMPT,
             thresholds=read_thresholds(classifier) | _thresholds(params.release),
+            plan=params.release.retrieval,
             git_commit=git_commit(),
         )
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())

@@ -16,6 +16,7 @@ from services.api.schemas import AnswerOut
 from services.core.catalog import Document, new_document_id
 from services.core.classifier import Classifier, OverlapClassifier
 from services.core.lease import Lease
+from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import Prompt
 from services.core.registry import ModelFiles, Release
 from services.core.settings import Settings
@@ -38,6 +39,7 @@ def release_of(prompt: Prompt, **thresholds: float) -> Release:
         classifier_base="none",
         prompt=prompt,
         thresholds=thresholds,
+        plan=DEFAULT_PLAN,
         data_sha256="1" * 64,
         git_commit="c" * 40,
     )

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from services.core.plan import DEFAULT_PLAN, Plan
 from services.core.prompt import Prompt
 from services.core.registry import (
     ModelFiles,
@@ -76,7 +77,9 @@ def spoil(places: Places, part: str, weights: str) -> None:
     seal(places)
 
 
-def seal(places: Places, name: str = "tiny", prompt: Prompt = PROMPT, sufficient: float = 0.6) -> Release:
+def seal(
+    places: Places, name: str = "tiny", prompt: Prompt = PROMPT, sufficient: float = 0.6, plan: Plan = DEFAULT_PLAN
+) -> Release:
     """Write `release.json` over what lies there."""
     return write_release(
         places.folder,
@@ -85,6 +88,7 @@ def seal(places: Places, name: str = "tiny", prompt: Prompt = PROMPT, sufficient
         prompt=prompt,
         thresholds={"sufficient": sufficient},
         git_commit=COMMIT,
+        plan=plan,
     )
 
 

@@ -32,7 +32,7 @@ from services.core.types import Passage, PassageFilter
 class Question:
     text: str
     collection: str
-    k: int  # passages to read
+    k: int | None  # passages to read; None: as many as the release says
     decoding: Decoding
     wanted: PassageFilter | None = None
     replay_of: str | None = None  # lineage id of the answer that this one is to be compared with
@@ -96,7 +96,9 @@ class Answerer:
         Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent.
         """
         clock = _Clock()
-        found = self._retriever.search(question.collection, question.text, question.k, question.wanted)
+        k = question.k or self._retriever.plan.answer_passages
+        question = replace(question, k=k)
+        found = self._retriever.search(question.collection, question.text, k, question.wanted)
         clock.lap("retrieve")
         yield Event("passages", [passage.model_dump() for passage in SearchOut.of(found).results])
         windows = self._retriever.windows(found.passages)
@@ -216,12 +218,12 @@ class Answerer:
             thresholds=dict(self._thresholds),
             answers="extractive" if self._extractive else "generated",
             decoding=asdict(decoding),
-            retrieval=asdict(self._retriever.plan),
+            retrieval=self._retriever.plan.model_dump(),
             git_commit=self._git_commit,
         )
 
     def _log(self, question: Question, passages: list[Passage], final: AnswerOut) -> None:
-        asked = {"question": question.text, "collection": question.collection, "k": question.k}
+        asked: dict[str, Any] = {"question": question.text, "collection": question.collection, "k": question.k}
         asked |= {"filter": asdict(question.wanted) if question.wanted else None, "replay_of": question.replay_of}
         read = {"passages": [passage.chunk_id for passage in passages], "prompt": asdict(self._prompt)}
         self._save(question.collection, {**final.model_dump(mode="json"), **asked, **read})

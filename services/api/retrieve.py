@@ -15,44 +15,10 @@ from services.core.classifier import Classifier
 from services.core.encoder import Encoder, Vectors
 from services.core.evidence import sufficiency
 from services.core.neighbours import Window, window_of
-from services.core.settings import Settings
+from services.core.plan import DENSE, LEXICAL, RERANK, Plan
 from services.core.types import Hit, Passage, PassageFilter
 from services.core.vector_store.rules import SCORE_DECIMALS
 from services.core.view import Found, IndexView, LexicalView
-
-DENSE, LEXICAL, RERANK = "dense", "lexical", "rerank"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How passages are ranked: a weight for each stage that takes part, and how their rankings are joined.
-
-    The stage `rerank` reads the first `rerank_depth` passages of the others' fusion. With `join_neighbours` a sentence
-    that the border of a passage cuts is read whole.
-    """
-
-    weights: dict[str, float]
-    k0: float
-    depth: int
-    mmr_trade_off: float | None = None
-    rerank_depth: int = 0
-    join_neighbours: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings) -> Plan:
-        weights = {DENSE: settings.fusion_dense_weight, LEXICAL: settings.fusion_lexical_weight}
-        if settings.retrieval != "hybrid":
-            weights = {settings.retrieval: 1.0}
-        if settings.rerank_depth:
-            weights[RERANK] = settings.fusion_rerank_weight
-        return cls(
-            weights,
-            settings.fusion_k0,
-            settings.fusion_depth,
-            settings.mmr_trade_off,
-            settings.rerank_depth,
-            settings.join_neighbours,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +60,24 @@ class Retriever:
         """
         within = None if wanted is None else chunks.selected(self._catalog.database, collection, wanted)
         vector = self._encoder.encode([query])[0]
-        alone = len(self.plan.weights) == 1 and self.plan.mmr_trade_off is None
-        depth = k if alone else max(k, self.plan.depth, self.plan.rerank_depth)
+        weights = self.plan.weights
+        alone = len(weights) == 1 and self.plan.mmr_trade_off is None
+        depth = k if alone else max(k, self.plan.fusion_depth, self.plan.rerank_depth)
         stages: dict[str, Found] = {}
-        if self._dense is not None and DENSE in self.plan.weights:
+        if self._dense is not None and DENSE in weights:
             stages[DENSE] = self._dense.search(collection, vector, depth, within)
-        if self._lexical is not None and LEXICAL in self.plan.weights:
+        if self._lexical is not None and LEXICAL in weights:
             stages[LEXICAL] = self._lexical.search(collection, query, depth, within)
         rankings = {name: [hit.chunk_id for hit in found.hits] for name, found in stages.items()}
         known = {hit.chunk_id: hit.score for hit in stages[DENSE].hits} if DENSE in stages else {}
-        fused = fuse(rankings, self.plan.weights, self.plan.k0)
+        fused = fuse(rankings, weights, self.plan.fusion_k0)
         read: dict[int, float] = {}
         if self.plan.rerank_depth:
             near = self._catalog.passages(self._scored(list(fused)[: self.plan.rerank_depth], vector, known))
             found_to = sufficiency(query, near, self._judge)
             read = {passage.chunk_id: score for passage, score in zip(near, found_to, strict=True)}
             rankings[RERANK] = sorted(read, key=lambda item: (-read[item], item))
-            fused = fuse(rankings, self.plan.weights, self.plan.k0)
+            fused = fuse(rankings, weights, self.plan.fusion_k0)
         best = self._diverse(fused, k) if self.plan.mmr_trade_off is not None else list(fused)[:k]
         ranks: dict[int, dict[str, int]] = {item: {} for item in best}
         for name, ranking in rankings.items():

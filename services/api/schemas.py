@@ -141,7 +141,7 @@ class DecodingIn(Strict):
 class AnswerIn(DecodingIn):
     question: Query
     collection: CollectionName = "default"
-    k: Annotated[int, Field(ge=1, le=10, description="passages to read")] = 3
+    k: Annotated[int | None, Field(ge=1, le=10, description="passages to read; as the release says if left out")] = None
     filter: FilterIn | None = None
     release: ReleaseName = CHAMPION
 

@@ -22,13 +22,14 @@ from services.api.classify import (
     require_names,
 )
 from services.api.generate import Decoding, Finish, Generator, open_generator
-from services.api.retrieve import Plan, Retriever
+from services.api.retrieve import Retriever
 from services.core.catalog import Catalog
 from services.core.classifier import Classifier, OverlapClassifier
 from services.core.encoder import Encoder
 from services.core.errors import CapstoneError, ModelProblem
 from services.core.evidence import SUFFICIENT
 from services.core.lineage import ClassificationLog
+from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release
 from services.core.settings import Settings
@@ -103,7 +104,7 @@ class Loader:
         # Bases alone come without a trained one; shared words are a judge too.
         found = by_name.find(SUFFICIENCY)
         judge = found.classifier if found else OverlapClassifier()
-        plan = Plan.of(settings)
+        plan = (release.plan if release else DEFAULT_PLAN).overruled(settings)
         retriever = Retriever(shared.catalog, shared.encoder, judge, plan, shared.dense, shared.lexical)
         answerer = Answerer(
             shared.catalog,

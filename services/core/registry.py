@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from services.core.errors import ModelProblem
+from services.core.plan import DEFAULT_PLAN, Plan
 from services.core.prompt import Prompt
 from services.core.release import RELEASE, RELEASE_REMEDY, ReleaseForm, read_release
 
@@ -104,6 +105,7 @@ class Release:
     classifier_base: str
     prompt: Prompt
     thresholds: Mapping[str, float]
+    plan: Plan
     data_sha256: str
     git_commit: str
 
@@ -155,13 +157,21 @@ def resolve_release(folder: Path, models_dir: Path) -> Release:
         classifier_base=form.classifier_base,
         prompt=form.prompt,
         thresholds=form.thresholds,
+        plan=form.retrieval,
         data_sha256=form.data_sha256,
         git_commit=form.git_commit,
     )
 
 
 def write_release(
-    folder: Path, models_dir: Path, *, name: str, prompt: Prompt, thresholds: Mapping[str, float], git_commit: str
+    folder: Path,
+    models_dir: Path,
+    *,
+    name: str,
+    prompt: Prompt,
+    thresholds: Mapping[str, float],
+    git_commit: str,
+    plan: Plan = DEFAULT_PLAN,
 ) -> Release:
     """Write `release.json` over `folder/classifier` and `folder/adapter`, and resolve the result.
 
@@ -179,6 +189,7 @@ def write_release(
         classifier_base=classifier_base,
         prompt=prompt,
         thresholds=dict(thresholds),
+        retrieval=plan,
         data_sha256=_data_sha256(classifier, adapter),
         git_commit=git_commit,
     )

@@ -13,9 +13,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.core.errors import ModelProblem
+from services.core.plan import Plan
 from services.core.prompt import Prompt
 
 RELEASE = "release.json"
+FORMAT: Literal[2] = 2  # 1 had no index settings
 # Thresholds besides those of labels: how sure it must be that a question can be answered before it is, what share of a
 # claim's words its quotes must hold, what share of the best sentence's words a draft must keep, and from what share of
 # that sentence's odds on a second one is said too.
@@ -31,7 +33,7 @@ class ReleaseForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")
     classifier: str
     adapter: str
@@ -40,6 +42,7 @@ class ReleaseForm(BaseModel):
     classifier_base: str
     prompt: Prompt
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    retrieval: Plan
     data_sha256: Sha256
     git_commit: str
 
@@ -66,6 +69,10 @@ def read_release(folder: Path) -> ReleaseForm:
         ) from error
     except ValueError as error:
         raise ModelProblem(f"{path} is damaged: {error}. {RELEASE_REMEDY}") from error
+    if isinstance(body, dict) and body.get("format", FORMAT) != FORMAT:
+        raise ModelProblem(
+            f"{path} has format {body['format']!r}; this version reads format {FORMAT}. {NO_RELEASE_REMEDY}"
+        )
     recorded_id = body.pop("id", None) if isinstance(body, dict) else None
     try:
         form = ReleaseForm.model_validate_json(json.dumps(body))

@@ -33,23 +33,26 @@ class Settings(BaseSettings):
     chroma_url: str | None = Field(None, description="http://host:port of a Chroma server; embedded when unset")
     snapshot_every_s: float = Field(30.0, gt=0, description="how often a changed FAISS view is written to disk")
 
-    # Retrieval
-    retrieval: Literal["dense", "lexical", "hybrid"] = Field(
-        "hybrid", description="by meaning, by words, or by the fused ranks of both"
+    # Retrieval. Unset: as the release says, `retrieval` in its release.json; without a release, as core/plan.py does.
+    retrieval: Literal["dense", "lexical", "hybrid"] | None = Field(
+        None, description="by meaning, by words, or by the fused ranks of both"
     )
-    fusion_dense_weight: float = Field(2.0, gt=0)
-    fusion_lexical_weight: float = Field(1.0, gt=0)
-    fusion_k0: float = Field(10.0, ge=0, description="the larger, the less the first places of a ranking count")
-    fusion_depth: int = Field(50, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more")
-    rerank_depth: int = Field(
-        10, ge=0, le=100, description="passages that the sufficiency classifier reads to rank them anew; 0: none"
+    fusion_dense_weight: float | None = Field(None, gt=0)
+    fusion_lexical_weight: float | None = Field(None, gt=0)
+    fusion_k0: float | None = Field(None, ge=0, description="the larger, the less the first places of a ranking count")
+    fusion_depth: int | None = Field(
+        None, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more"
     )
-    fusion_rerank_weight: float = Field(1.0, gt=0)
-    mmr_trade_off: float | None = Field(
-        None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR); unset: as ranked"
+    rerank_depth: int | None = Field(
+        None, ge=0, le=100, description="passages that the sufficiency classifier reads to rank them anew; 0: none"
     )
-    join_neighbours: bool = Field(
-        True, description="read a sentence whole that the border of a passage or page cuts, when an answer is written"
+    fusion_rerank_weight: float | None = Field(None, gt=0)
+    mmr_trade_off: float | None = Field(None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR)")
+    join_neighbours: bool | None = Field(
+        None, description="read a sentence whole that the border of a passage or page cuts, when an answer is written"
+    )
+    answer_passages: int | None = Field(
+        None, ge=1, le=10, description="how many passages an answer is looked for in, unless the request says"
     )
 
     # Models

@@ -15,13 +15,14 @@ from fastapi.testclient import TestClient
 from services.api.app import create_app
 from services.api.resources import ApiResources, open_resources
 from services.core.errors import ModelProblem
+from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release, resolve_release
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.types import DocumentInfo
 from tests.calls import problem_of
-from tests.releases import PROMPT, Places, make_release
+from tests.releases import PROMPT, Places, make_release, seal
 from tests.samples import add, chunk, page
 
 BODY = {"model": "sufficiency", "inputs": ["Is the lamp lit?"]}
@@ -107,6 +108,24 @@ def test_bases_alone_are_served_when_no_release_is_wanted(tmp_path: Path, places
     # Shared words judge what a trained classifier would.
     assert (lineage["release"], lineage["classifier"], lineage["data_sha256"]) == (None, "sufficiency-overlap", None)
     assert lineage["prompt"] == DEFAULT_PROMPT.id
+
+
+def test_a_release_brings_its_index_settings_and_the_environment_overrules_them(tmp_path: Path, places: Places) -> None:
+    own = places.copy(tmp_path / "own")
+    plan = DEFAULT_PLAN.model_copy(update={"retrieval": "lexical", "rerank_depth": 0, "answer_passages": 1})
+    sealed = seal(own, plan=plan)
+    whole: dict[str, Any] = {"release_dir": own.folder, "models_dir": own.models_dir, "classifier": "transformers"}
+    for number, said in enumerate([{}, {"rerank_depth": 2, "answer_passages": 2}]):
+        with opened(tmp_path / str(number), **whole, **said) as (resources, http):
+            publish(resources, "The lamp of the mill is lit at dusk.")
+            publish(resources, "The lamp of the barn is lit at dawn.")
+            search = http.post("/v1/search", json={"query": "lamp"}).json()["results"]
+            answer = http.post("/v1/answers", json={"question": "Which lamp is lit?"}).json()
+            read = http.get(f"/v1/lineage/{answer['id']}").json()["passages"]
+        assert answer["lineage"]["release"] == sealed.id
+        assert answer["lineage"]["retrieval"] == plan.model_copy(update=said).model_dump()
+        assert search[0]["ranks"].keys() == {"lexical", *(["rerank"] if said else [])}
+        assert len(read) == (2 if said else 1)
 
 
 def test_a_release_brings_adapter_classifier_and_prompt(tmp_path: Path, places: Places, release: Release) -> None:

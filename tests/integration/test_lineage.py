@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.version import git_commit
 from tests import samples
@@ -32,7 +33,7 @@ def test_an_answer_is_traced_to_every_part(tmp_path: Path) -> None:
     assert traced["prompt"]["id"] == DEFAULT_PROMPT.id
     assert traced["prompt"]["words"]["user"] == DEFAULT_PROMPT.user
     assert traced["decoding"].items() >= {"max_tokens": 40, "stop": ["zebra"], "seed": 3, "temperature": 0.0}.items()
-    assert traced["retrieval"]["weights"].keys() == {"dense", "lexical", "rerank"}
+    assert traced["retrieval"] == DEFAULT_PLAN.model_dump()
     assert (traced["answers"], traced["thresholds"], traced["git_commit"]) == ("generated", {}, git_commit())
     assert traced["request"] == {"question": ASKED["question"], "collection": "default", "k": 2, "filter": None}
     assert traced["outcome"]["answer"] == answer["answer"]

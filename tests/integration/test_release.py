@@ -14,6 +14,7 @@ import pytest
 from services.api.classify import find_classifiers, open_named, open_sufficiency, require_names
 from services.api.generate import Decoding, Finish, open_generator
 from services.core.errors import ModelProblem
+from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import DEFAULT_PROMPT, Message
 from services.core.registry import MANIFEST, Release, read_manifest, resolve_release, verify, write_manifest
 from services.core.release import RELEASE, ReleaseForm
@@ -220,6 +221,7 @@ def test_no_release_tells_how_to_get_one_or_do_without(places: Places, tmp_path:
         ("adapter", "other@000000000000"),
         ("generator", "other@000000000000"),
         ("thresholds", {"sufficient": 0.1}),
+        ("retrieval", DEFAULT_PLAN.model_dump() | {"rerank_depth": 0}),
         ("prompt", {"user": "{passages}{question}", "stops": [], "abstention": ""}),
         ("data_sha256", "2" * 64),
         ("git_commit", "d" * 40),
@@ -233,13 +235,13 @@ def test_an_edited_release_has_a_wrong_id(places: Places, member: str, value: ob
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("format", 2),
         ("name", ""),
         ("name", "a b"),
         ("adapter", None),
         ("thresholds", {"sufficient": 1.1}),
         ("thresholds", {"sufficient": "0.5"}),
         ("thresholds", []),
+        ("retrieval", DEFAULT_PLAN.model_dump() | {"rerank_depth": -1}),
         ("prompt", {"user": "{question} only", "stops": [], "abstention": ""}),
         ("prompt", {"user": "{passages} {question} {question.__class__}", "stops": [], "abstention": ""}),
         ("prompt", "x"),
@@ -252,7 +254,12 @@ def test_a_release_that_makes_no_sense_is_refused(places: Places, member: str, v
     refused(places, rf"release\.json is damaged: {member}[\s\S]*git checkout")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"format": 1}', "\x00", "\ufeff{}"])
+def test_a_release_of_another_format_is_refused(places: Places) -> None:
+    edit(places.folder / RELEASE, lambda body: body.update(format=1))
+    refused(places, r"has format 1; this version reads format 2[\s\S]*dvc repro")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"format": 2}', "\x00", "\ufeff{}"])
 def test_a_release_that_is_not_one_is_refused(places: Places, content: str) -> None:
     (places.folder / RELEASE).write_text(content)
     refused(places, r"release\.json is damaged")
