@@ -23,7 +23,7 @@ from models.progress import Steps
 from models.stage import run_stage
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import resolve, verify, write_release
-from services.core.release import KEPT, SECOND, SUPPORT
+from services.core.release import KEPT, SUPPORT
 from services.core.version import git_commit
 
 MAX_BYTES = 30_000_000  # it is kept in git and fetched with every clone
@@ -50,6 +50,7 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
             prompt=DEFAULT_PROMPT,
             thresholds=read_thresholds(classifier) | _thresholds(params.release),
             plan=params.release.retrieval,
+            sentences=params.release.sentences,
             git_commit=git_commit(),
         )
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
@@ -63,7 +64,7 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
 
 
 def _thresholds(given: ReleaseParams) -> dict[str, float]:
-    return {SUPPORT: given.min_support, KEPT: given.min_kept, SECOND: given.second_sentence}
+    return {SUPPORT: given.min_support, KEPT: given.min_kept}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from models.generator.params import GeneratorParams
 from models.prepare.params import DataParams
 from models.section import Section
 from services.core.gate_rules import GateRules
-from services.core.plan import Plan
+from services.core.plan import Plan, SentencePlan
 
 REMEDY = "Correct the file; params.yaml in the project is an example that works."
 
@@ -26,8 +26,8 @@ class ReleaseParams(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")
     min_support: float = Field(ge=0, le=1, description="share of a claim's words that its quotes must hold")
     min_kept: float = Field(ge=0, le=1, description="share of the best sentence's words that a draft must keep")
-    second_sentence: float = Field(ge=0, le=1, description="share of the best one's odds from which on it is said too")
     retrieval: Plan
+    sentences: SentencePlan
 
 
 class EvaluateParams(Section):

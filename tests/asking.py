@@ -16,7 +16,7 @@ from services.api.schemas import AnswerOut
 from services.core.catalog import Document, new_document_id
 from services.core.classifier import Classifier, OverlapClassifier
 from services.core.lease import Lease
-from services.core.plan import DEFAULT_PLAN
+from services.core.plan import DEFAULT_PLAN, DEFAULT_SENTENCES, SentencePlan
 from services.core.prompt import Prompt
 from services.core.registry import ModelFiles, Release
 from services.core.settings import Settings
@@ -25,7 +25,7 @@ from services.ingest.pipeline import IngestPipeline
 from services.ingest.resources import parse_limits
 
 
-def release_of(prompt: Prompt, **thresholds: float) -> Release:
+def release_of(prompt: Prompt, sentences: SentencePlan = DEFAULT_SENTENCES, **thresholds: float) -> Release:
     """A release that is nowhere on disk: what an answerer needs to know of one."""
     files = ModelFiles("adapter", "none", "none@0", Path("nowhere"), "0" * 64)
     return Release(
@@ -40,6 +40,7 @@ def release_of(prompt: Prompt, **thresholds: float) -> Release:
         prompt=prompt,
         thresholds=thresholds,
         plan=DEFAULT_PLAN,
+        sentences=sentences,
         data_sha256="1" * 64,
         git_commit="c" * 40,
     )

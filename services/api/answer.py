@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from services.api.choose import Ranked, leading, ranked
 from services.api.cite import Citation, citations_of
 from services.api.generate import Decoding, Finish, Generator
 from services.api.ground import claims_of, support
@@ -21,9 +22,10 @@ from services.core.classifier import Classifier
 from services.core.encoder import Encoder
 from services.core.errors import ClientClosedRequest
 from services.core.evidence import Evidence, Sentence, answerability, evidence_of, sufficiency
+from services.core.plan import DEFAULT_SENTENCES
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release
-from services.core.release import ANSWER, KEPT, SECOND, SUPPORT
+from services.core.release import ANSWER, KEPT, SUPPORT
 from services.core.streams import Event
 from services.core.types import Passage, PassageFilter
 
@@ -70,6 +72,7 @@ class Answerer:
         self._admission = admission
         self._prompt = release.prompt if release else DEFAULT_PROMPT
         self._thresholds = release.thresholds if release else {}
+        self._sentences = release.sentences if release else DEFAULT_SENTENCES
         self._encoder = encoder
         self._judge = judge
         self._release = release
@@ -104,13 +107,15 @@ class Answerer:
         windows = self._retriever.windows(found.passages)
         evidence = evidence_of(question.text, found.passages, self._judge, windows)
         evidence = evidence_without_orders(evidence, found.passages)
-        sure = self._answerability(question, found, evidence)
+        sufficient = self._sufficiency(question.text, found)
+        sure = answerability(sufficient, evidence)
+        ranking = self._ranked(question.text, evidence, sufficient)
         clock.lap("read")
 
         draft, finish = "", Finish("stop", 0, 0)
         answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
         if answerable and not self._extractive:
-            for piece in self._generate(question, found.passages, evidence, clock, stop):
+            for piece in self._generate(question, found.passages, ranking, clock, stop):
                 if isinstance(piece, Finish):
                     finish = piece
                 else:
@@ -121,7 +126,7 @@ class Answerer:
 
         mode, text, citations = self._abstained()
         if answerable:
-            mode, text, citations = self._grounded(question.text, draft, found.passages, evidence)
+            mode, text, citations = self._grounded(question.text, draft, found.passages, evidence, ranking)
         clock.lap("cite")
         for citation in citations:
             yield Event("citation", CitationOut.of(citation))
@@ -142,20 +147,29 @@ class Answerer:
         self._log(question, found.passages, final)
         yield Event("final", final)
 
-    def _answerability(self, question: Question, found: Retrieved, evidence: Evidence) -> float:
+    def _sufficiency(self, question: str, found: Retrieved) -> list[float]:
+        """For each passage the probability that it answers; those are read now that the search did not read."""
         unread = [passage for passage in found.passages if passage.chunk_id not in found.sufficiency]
-        read = [*found.sufficiency.values(), *sufficiency(question.text, unread, self._judge)]
-        return answerability(read, evidence)
+        ids = [passage.chunk_id for passage in unread]
+        known = found.sufficiency | dict(zip(ids, sufficiency(question, unread, self._judge), strict=True))
+        return [known[passage.chunk_id] for passage in found.passages]
+
+    def _ranked(self, question: str, evidence: Evidence, sufficient: Sequence[float]) -> list[Ranked]:
+        cosines = [0.0 for _ in evidence.sentences]
+        if self._sentences.cosine and evidence.sentences:
+            vectors = self._encoder.encode([question, *(sentence.text for sentence in evidence.sentences)])
+            cosines = [float(cosine) for cosine in vectors[1:] @ vectors[0]]
+        return ranked(evidence, self._sentences, sufficient, cosines)
 
     def _grounded(
-        self, question: str, draft: str, passages: list[Passage], evidence: Evidence
+        self, question: str, draft: str, passages: list[Passage], evidence: Evidence, ranking: Sequence[Ranked]
     ) -> tuple[Mode, str, list[Citation]]:
         """What carries an answer best, all of it with verified quotes: the draft, if its claims are supported and it
-        leaves out little of the sentence that answers best, else that sentence; then the next one, if that is nearly as
-        sure. Else nothing."""
-        first, *more = evidence.leading(self._thresholds.get(SECOND))
+        leaves out little of the sentence that answers best, else that sentence; then those that are nearly as sure.
+        Else nothing."""
+        first, *more = leading(ranking, self._sentences, passages)
         rest = [" ".join(sentence.text.split()) for sentence in more]
-        claims = claims_of(question, draft, evidence, self._thresholds.get(SUPPORT, 0.0))
+        claims = claims_of(question, draft, evidence, self._thresholds.get(SUPPORT, 0.0), source=first)
         whole = support(first.text, [draft]) >= self._thresholds.get(KEPT, 0.0)
         if whole and claims and all(claim.supported for claim in claims):
             held_by = [sentence for claim in claims for sentence in claim.evidence]
@@ -175,11 +189,16 @@ class Answerer:
         return "abstained", self._prompt.abstention, []
 
     def _generate(
-        self, question: Question, passages: list[Passage], evidence: Evidence, clock: _Clock, stop: threading.Event
+        self,
+        question: Question,
+        passages: list[Passage],
+        ranking: Sequence[Ranked],
+        clock: _Clock,
+        stop: threading.Event,
     ) -> Iterator[str | Finish]:
         """The generator's pieces without leading white space."""
         decoding = replace(question.decoding, stop=(*question.decoding.stop, *self._prompt.stops))
-        best = self._best_sentences(question.text, evidence)
+        best = self._best_sentences(question.text, ranking)
         texts = [text for passage in passages if (text := without_orders(passage.text).strip())]
         messages = self._prompt.messages(question.text, texts, best)
         begun = False
@@ -195,11 +214,11 @@ class Answerer:
                 yield piece
         clock.lap("generate")
 
-    def _best_sentences(self, question: str, evidence: Evidence) -> list[str]:
+    def _best_sentences(self, question: str, ranking: Sequence[Ranked]) -> list[str]:
         """Those that the prompt repeats, best first."""
-        count, sentences = self._prompt.sentences, evidence.sentences
+        count, sentences = self._prompt.sentences, [one.sentence for one in ranking]
         if self._prompt.sentences_by == "classifier" or not sentences:
-            return [sentence.text for sentence in evidence.best(count)]
+            return [sentence.text for sentence in sentences[:count]]
         vectors = self._encoder.encode([question, *(sentence.text for sentence in sentences)])
         nearest = (-(vectors[1:] @ vectors[0])).argsort(kind="stable")[:count]
         return [sentences[int(index)].text for index in nearest]

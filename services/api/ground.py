@@ -30,10 +30,14 @@ class Claim:
     supported: bool
 
 
-def claims_of(question: str, draft: str, evidence: Evidence, min_support: float) -> list[Claim]:
+def claims_of(
+    question: str, draft: str, evidence: Evidence, min_support: float, source: Sentence | None = None
+) -> list[Claim]:
     """The sentences of `draft`. One is supported if its quotes and the question hold every one of its `names` and at
-    least `min_support` of its other words."""
-    return [_claim(question, draft[start:end], evidence, min_support) for start, end in sentence_spans(draft)]
+    least `min_support` of its other words. `source`, from which the draft was written, is its first quote if it holds
+    so many of them."""
+    claims = (draft[start:end] for start, end in sentence_spans(draft))
+    return [_claim(question, claim, evidence, min_support, source) for claim in claims]
 
 
 def names(text: str) -> list[str]:
@@ -55,8 +59,9 @@ def support(claim: str, given: Iterable[str]) -> float:
     return len(wanted & there) / len(wanted) if wanted else 1.0
 
 
-def _claim(question: str, claim: str, evidence: Evidence, min_support: float) -> Claim:
-    chosen: list[Sentence] = []
+def _claim(question: str, claim: str, evidence: Evidence, min_support: float, source: Sentence | None) -> Claim:
+    carries = source is not None and support(claim, [question, source.text]) >= min_support
+    chosen = [source] if source is not None and carries else []
     while len(chosen) < MAX_QUOTES:
         given = [question, *(sentence.text for sentence in chosen)]
         before = support(claim, given)

@@ -54,13 +54,6 @@ class Evidence:
         """The `count` sentences with the highest score, best first, equal ones in their order."""
         return sorted(self.sentences, key=lambda sentence: -sentence.score)[:count]
 
-    def leading(self, second: float | None) -> list[Sentence]:
-        """The best one, and the next other if its odds are at least `second` times as large (None: never)."""
-        ranked = self.best(len(self.sentences))
-        others = [sentence for sentence in ranked if sentence.text != ranked[0].text][:1]
-        near = [one for one in others if second is not None and _odds(one.score) >= second * _odds(ranked[0].score)]
-        return [*ranked[:1], *near]
-
 
 def answerability(sufficiency: Iterable[float], evidence: Evidence) -> float:
     """How sure it is that the passages answer, in [0, 1]: the geometric mean of what the best of them and the best of
@@ -116,10 +109,6 @@ def _unjudged(passages: Sequence[Readable], windows: Sequence[Window | None]) ->
                     continue
                 seen.add(place)
             yield Sentence(at, joined.start, joined.end, joined.text, 0.0, joined.parts)
-
-
-def _odds(probability: float) -> float:
-    return probability / max(1.0 - probability, 1e-9)
 
 
 def _alone(text: str) -> Iterator[Joined]:

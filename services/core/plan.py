@@ -1,4 +1,4 @@
-"""How passages are found and ranked: the index settings that a release is trained and judged with, and brings along."""
+"""How passages are found, and sentences chosen: settings that a release is judged with, and brings along."""
 
 from __future__ import annotations
 
@@ -45,4 +45,24 @@ class Plan(BaseModel):
         return self.model_copy(update={name: value for name, value in said.items() if value is not None})
 
 
+class SentencePlan(BaseModel):
+    """Which sentences make an answer.
+
+    `sentence` and `passage` weigh the log-odds that the classifier gives to a sentence and to its passage, `cosine` its
+    similarity to the question: together the log-odds that it holds the answer (a logistic regression without its
+    constant). Up to `most` sentences are said, if their odds are at least `share` of the best one's; those on its
+    page have `same_page` added to their log-odds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sentence: float = Field(1.0, gt=0)
+    passage: float = Field(0.0, ge=0)
+    cosine: float = Field(0.0, ge=0)
+    same_page: float = Field(0.0, ge=0)
+    share: float = Field(1.0, gt=0)
+    most: int = Field(1, ge=1, le=10)
+
+
 DEFAULT_PLAN = Plan()
+DEFAULT_SENTENCES = SentencePlan()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from services.core.errors import ModelProblem
-from services.core.plan import DEFAULT_PLAN, Plan
+from services.core.plan import DEFAULT_PLAN, DEFAULT_SENTENCES, Plan, SentencePlan
 from services.core.prompt import Prompt
 from services.core.release import RELEASE, RELEASE_REMEDY, ReleaseForm, read_release
 
@@ -106,6 +106,7 @@ class Release:
     prompt: Prompt
     thresholds: Mapping[str, float]
     plan: Plan
+    sentences: SentencePlan
     data_sha256: str
     git_commit: str
 
@@ -158,6 +159,7 @@ def resolve_release(folder: Path, models_dir: Path) -> Release:
         prompt=form.prompt,
         thresholds=form.thresholds,
         plan=form.retrieval,
+        sentences=form.sentences,
         data_sha256=form.data_sha256,
         git_commit=form.git_commit,
     )
@@ -172,6 +174,7 @@ def write_release(
     thresholds: Mapping[str, float],
     git_commit: str,
     plan: Plan = DEFAULT_PLAN,
+    sentences: SentencePlan = DEFAULT_SENTENCES,
 ) -> Release:
     """Write `release.json` over `folder/classifier` and `folder/adapter`, and resolve the result.
 
@@ -190,6 +193,7 @@ def write_release(
         prompt=prompt,
         thresholds=dict(thresholds),
         retrieval=plan,
+        sentences=sentences,
         data_sha256=_data_sha256(classifier, adapter),
         git_commit=git_commit,
     )

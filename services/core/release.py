@@ -13,15 +13,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.core.errors import ModelProblem
-from services.core.plan import Plan
+from services.core.plan import Plan, SentencePlan
 from services.core.prompt import Prompt
 
 RELEASE = "release.json"
-FORMAT: Literal[2] = 2  # 1 had no index settings
+FORMAT: Literal[2] = 2  # 1 told neither how to find passages nor how to choose sentences
 # Thresholds besides those of labels: how sure it must be that a question can be answered before it is, what share of a
-# claim's words its quotes must hold, what share of the best sentence's words a draft must keep, and from what share of
-# that sentence's odds on a second one is said too.
-ANSWER, SUPPORT, KEPT, SECOND = "answer", "support", "kept", "second"
+# claim's words its quotes must hold, and what share of the best sentence's words a draft must keep.
+ANSWER, SUPPORT, KEPT = "answer", "support", "kept"
 RELEASE_REMEDY = "Bring the folder back with `git checkout`, or make a new release with `dvc repro`."
 NO_RELEASE_REMEDY = "Train one with `dvc repro`, or set CAPSTONE_RELEASE_DIR= to serve the bases alone."
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -29,7 +28,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class ReleaseForm(BaseModel):
     """The members of `release.json` besides `id`. Values of `thresholds` are probabilities of the label they name, or
-    what ANSWER, SUPPORT, KEPT and SECOND say."""
+    what ANSWER, SUPPORT and KEPT say."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -43,6 +42,7 @@ class ReleaseForm(BaseModel):
     prompt: Prompt
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
     retrieval: Plan
+    sentences: SentencePlan
     data_sha256: Sha256
     git_commit: str
 

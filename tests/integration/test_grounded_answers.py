@@ -13,6 +13,7 @@ from services.api.generate import Decoding, Finish
 from services.api.resources import open_resources
 from services.api.schemas import AnswerOut
 from services.core.classifier import OverlapClassifier
+from services.core.plan import DEFAULT_SENTENCES, SentencePlan
 from services.core.prompt import DEFAULT_PROMPT, Message
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
@@ -51,7 +52,7 @@ def asked(
     answer: float = 0.0,
     support: float = 0.6,
     kept: float = 0.0,
-    second: float = 1.0,
+    sentences: SentencePlan = DEFAULT_SENTENCES,
     extractive: bool = False,
     text: str = TEXT,
 ) -> Iterator[AnswerOut]:
@@ -66,7 +67,7 @@ def asked(
             Admission("generator", 1, 1.0, usual_s=1.0),
             encoder=parts.encoder,
             judge=OverlapClassifier(),
-            release=release_of(DEFAULT_PROMPT, answer=answer, support=support, kept=kept, second=second),
+            release=release_of(DEFAULT_PROMPT, sentences, answer=answer, support=support, kept=kept),
             git_commit="c" * 40,
             extractive=extractive,
         )
@@ -136,11 +137,12 @@ def test_a_draft_that_leaves_out_too_much_gives_way_to_the_sentence(tmp_path: Pa
 
 def test_a_second_sentence_that_is_nearly_as_sure_is_said_too(tmp_path: Path) -> None:
     text = f"{TEXT}\nThe bell is heard far out in the fog."
-    for second, lines in ((0.2, [0, 3]), (1.0, [0])):
-        with asked(tmp_path / str(second), Says(""), second=second, text=text) as found:
+    for share, lines in ((0.2, [0, 3]), (1.0, [0])):
+        with asked(tmp_path / str(share), Says(""), sentences=SentencePlan(share=share, most=2), text=text) as found:
             assert found.mode == "extractive"
             assert [citation.quote for citation in found.citations] == [text.splitlines()[line] for line in lines]
             assert found.answer == " ".join(citation.quote for citation in found.citations)
-    with asked(tmp_path / "draft", Says("The bell is rung every 12 minutes."), second=0.2, text=text) as found:
+    two = SentencePlan(share=0.2, most=2)
+    with asked(tmp_path / "draft", Says("The bell is rung every 12 minutes."), sentences=two, text=text) as found:
         assert (found.mode, len(found.citations)) == ("generated", 2)
         assert found.answer == f"The bell is rung every 12 minutes. {text.splitlines()[3]}"

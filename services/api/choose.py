@@ -1,0 +1,70 @@
+"""Evidence -> the sentences that make the answer, best first. Pure: no models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.core.evidence import Evidence, Sentence
+from services.core.plan import SentencePlan
+from services.core.types import Passage
+
+_LEAST = 1e-6  # a probability is at least so far from 0 and from 1
+
+
+class Ranked(NamedTuple):
+    """`worth`: the log-odds that the sentence holds the answer, up to a constant."""
+
+    sentence: Sentence
+    worth: float
+
+
+def ranked(
+    evidence: Evidence, plan: SentencePlan, sufficiency: Sequence[float], cosines: Sequence[float]
+) -> list[Ranked]:
+    """All sentences, best first, equal ones in their order.
+
+    `sufficiency` has the probability that it answers for each passage, `cosines` the similarity to the question for
+    each sentence.
+    """
+    found = [
+        Ranked(
+            sentence,
+            plan.sentence * _log_odds(sentence.score)
+            + plan.passage * _log_odds(sufficiency[sentence.passage])
+            + plan.cosine * cosine,
+        )
+        for sentence, cosine in zip(evidence.sentences, cosines, strict=True)
+    ]
+    return sorted(found, key=lambda one: -one.worth)
+
+
+def leading(ranking: Sequence[Ranked], plan: SentencePlan, passages: Sequence[Passage]) -> list[Sentence]:
+    """The first of `ranking`, and up to `plan.most` with those whose odds are at least `plan.share` of its odds.
+
+    What stands on the page of the first is worth `plan.same_page` more: an answer reads on where it began. Sentences of
+    the same words count once.
+    """
+    first, *others = ranking
+    page = _page(first.sentence, passages)
+    near = [
+        Ranked(one.sentence, one.worth + plan.same_page * (_page(one.sentence, passages) == page)) for one in others
+    ]
+    chosen = {first.sentence.text: first.sentence}
+    for one in sorted(near, key=lambda one: -one.worth):
+        if len(chosen) == plan.most or math.exp(one.worth - first.worth) < plan.share:
+            break
+        chosen.setdefault(one.sentence.text, one.sentence)
+    return list(chosen.values())
+
+
+def _page(sentence: Sentence, passages: Sequence[Passage]) -> tuple[str, int]:
+    """The document and page on which it begins."""
+    passage = passages[sentence.passage]
+    return passage.document_id, sentence.parts[0].page if sentence.parts else passage.page
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(inside / (1 - inside))
