@@ -50,7 +50,7 @@ class Slots(Protocol):
 class Answerer:
     """`judge` is a classifier with the label `sufficient`: it tells how well passages and sentences answer.
 
-    `extractive` leaves the generator out: the one or two sentences that answer best are the answer.
+    `extractive` leaves the generator out: the sentences that answer best are the answer.
     """
 
     def __init__(

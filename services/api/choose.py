@@ -31,8 +31,8 @@ def ranked(
     found = [
         Ranked(
             sentence,
-            plan.sentence * _log_odds(sentence.score)
-            + plan.passage * _log_odds(sufficiency[sentence.passage])
+            plan.sentence * log_odds(sentence.score)
+            + plan.passage * log_odds(sufficiency[sentence.passage])
             + plan.cosine * cosine,
         )
         for sentence, cosine in zip(evidence.sentences, cosines, strict=True)
@@ -65,6 +65,7 @@ def _page(sentence: Sentence, passages: Sequence[Passage]) -> tuple[str, int]:
     return passage.document_id, sentence.parts[0].page if sentence.parts else passage.page
 
 
-def _log_odds(probability: float) -> float:
+def log_odds(probability: float) -> float:
+    """Of a probability, 0 and 1 included: finite."""
     inside = min(max(probability, _LEAST), 1 - _LEAST)
     return math.log(inside / (1 - inside))
