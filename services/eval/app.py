@@ -18,7 +18,7 @@ def room(settings: Settings, resources: EvalResources | None = None) -> Room:
     return Room(
         name="eval",
         routers=[rouge.router, evaluations.router, releases.router],
-        open=lambda _telemetry: nullcontext(resources) if resources else open_resources(settings),
+        open=lambda telemetry: nullcontext(resources) if resources else open_resources(settings, telemetry),
     )
 
 

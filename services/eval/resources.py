@@ -12,6 +12,7 @@ from fastapi import Request
 from services.core.aliases import open_aliases
 from services.core.catalog import Catalog
 from services.core.settings import Settings
+from services.core.telemetry import Telemetry
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
 from services.eval.store import EvaluationStore
@@ -41,7 +42,7 @@ def resources_of(request: Request) -> EvalResources:
 
 
 @contextmanager
-def open_resources(settings: Settings) -> Iterator[EvalResources]:
+def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalResources]:
     catalog, aliases = Catalog(settings.catalog_url), open_aliases(settings)
     try:
         catalog.migrate()
