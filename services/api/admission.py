@@ -6,20 +6,32 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, Protocol
 
 from services.core.errors import ClientClosedRequest, Overloaded
 
 _POLL_S = 0.05
 
 
+class Meter(Protocol):
+    """Who is told how long requests waited, and which were refused."""
+
+    def waited(self, seconds: float) -> None: ...
+
+    def refused(self, reason: Literal["full", "timeout"]) -> None: ...
+
+
 class Admission:
     """One runs, `max_waiting` wait, the rest get 429. A waiter whose client hung up leaves the queue."""
 
-    def __init__(self, what: str, max_waiting: int, timeout_s: float, usual_s: float) -> None:
+    def __init__(
+        self, what: str, max_waiting: int, timeout_s: float, usual_s: float, meter: Meter | None = None
+    ) -> None:
         """`what` is waited for, as messages call it; `usual_s` is how long it is held until that has been measured."""
         self._what = what
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
+        self._meter = meter
         self._running = threading.Lock()
         self._count = 0  # running and waiting
         self._guard = threading.Lock()
@@ -70,19 +82,27 @@ class Admission:
         return max(0, self._count - 1)
 
     def _wait(self, stop: threading.Event) -> None:
-        deadline = time.monotonic() + self._timeout_s
+        begun = time.monotonic()
         while not self._running.acquire(timeout=_POLL_S):
             if stop.is_set():
                 raise ClientClosedRequest("The client closed the connection while it was waiting.")
-            if time.monotonic() > deadline:
+            if time.monotonic() > begun + self._timeout_s:
+                self._tell_refused("timeout")
                 raise Overloaded(f"The {self._what} was busy for too long.", retry_after_s=self._retry_after_s())
+        if self._meter is not None:
+            self._meter.waited(time.monotonic() - begun)
 
     def _refuse_when_full(self) -> None:
         if self._count > self._max_waiting:
+            self._tell_refused("full")
             raise Overloaded(
                 f"{self._max_waiting} requests are waiting for the {self._what} already.",
                 retry_after_s=self._retry_after_s(),
             )
+
+    def _tell_refused(self, reason: Literal["full", "timeout"]) -> None:
+        if self._meter is not None:
+            self._meter.refused(reason)
 
     def _retry_after_s(self) -> int:
         return max(1, round(self._mean_s * self._count))

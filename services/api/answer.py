@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import copy
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from opentelemetry.trace import Tracer, get_current_span
+
 from services.api.choose import Ranked, leading, ranked
 from services.api.cite import Citation, citations_of
+from services.api.clock import Clock
 from services.api.generate import Decoding, Finish, Generator
 from services.api.ground import claims_of, support
+from services.api.metrics import PROVIDER, ApiMetrics
 from services.api.orders import evidence_without_orders, without_orders
 from services.api.retrieve import Retrieved, Retriever
 from services.api.schemas import AnswerOut, CitationOut, Lineage, Mode, SearchOut, Usage
+from services.api.watched import Pieces, watched
 from services.core.catalog import Catalog, new_answer_id
 from services.core.classifier import Classifier
 from services.core.encoder import Encoder
 from services.core.errors import ClientClosedRequest
 from services.core.evidence import Evidence, Sentence, answerability, evidence_of, sufficiency
+from services.core.notes import note, note_text
 from services.core.plan import DEFAULT_SENTENCES
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release
 from services.core.release import ANSWER, KEPT, SUPPORT
 from services.core.streams import Event
+from services.core.tracing import LINEAGE_ID, NO_TRACER, Spans
 from services.core.types import Passage, PassageFilter
+
+RETRIEVAL = {"gen_ai.operation.name": "retrieval", "gen_ai.provider.name": PROVIDER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Question:
     decoding: Decoding
     wanted: PassageFilter | None = None
     replay_of: str | None = None  # lineage id of the answer that this one is to be compared with
+    evaluation: bool = False  # whether an evaluation asks, and not a user
 
 
 class Slots(Protocol):
@@ -65,6 +74,8 @@ class Answerer:
         release: Release | None,
         git_commit: str,
         extractive: bool = False,
+        metrics: ApiMetrics | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._catalog = catalog
         self._retriever = retriever
@@ -78,12 +89,16 @@ class Answerer:
         self._release = release
         self._git_commit = git_commit
         self._extractive = extractive
+        self._metrics = metrics
+        self._tracer = tracer
         self._save: Callable[[str, dict[str, Any]], None] = catalog.save_answer
 
     def aside(self, slots: Slots, save: Callable[[str, dict[str, Any]], None]) -> Answerer:
-        """The same parts, waiting for the generator elsewhere, and with another log: `save(collection, body)`."""
+        """The same parts, waiting for the generator elsewhere, with another log: `save(collection, body)`, and unseen:
+        its answers are none of a user's."""
         other = copy.copy(self)
         other._admission, other._save = slots, save
+        other._metrics, other._tracer = None, NO_TRACER
         return other
 
     def answer(self, question: Question, stop: threading.Event) -> AnswerOut:
@@ -98,24 +113,34 @@ class Answerer:
 
         Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent.
         """
-        clock = _Clock()
+        clock, answer_id = Clock(), new_answer_id()
+        spans = Spans(self._tracer, answer_id)
+        metrics = None if question.replay_of or question.evaluation else self._metrics
         k = question.k or self._retriever.plan.answer_passages
         question = replace(question, k=k)
-        found = self._retriever.search(question.collection, question.text, k, question.wanted)
+        with spans.span("retrieval", RETRIEVAL) as span:
+            found = self._retriever.search(question.collection, question.text, k, question.wanted)
+            span.set_attribute("capstone.passages", len(found.passages))
+        if metrics is not None:
+            metrics.searched(found)
         clock.lap("retrieve")
         yield Event("passages", [passage.model_dump() for passage in SearchOut.of(found).results])
-        windows = self._retriever.windows(found.passages)
-        evidence = evidence_of(question.text, found.passages, self._judge, windows)
-        evidence = evidence_without_orders(evidence, found.passages)
-        sufficient = self._sufficiency(question.text, found)
-        sure = answerability(sufficient, evidence)
-        ranking = self._ranked(question.text, evidence, sufficient)
+        with spans.span("read", {"capstone.classifier": self._judge.id}) as span:
+            windows = self._retriever.windows(found.passages)
+            evidence = evidence_of(question.text, found.passages, self._judge, windows)
+            evidence = evidence_without_orders(evidence, found.passages)
+            sufficient = self._sufficiency(question.text, found)
+            sure = answerability(sufficient, evidence)
+            ranking = self._ranked(question.text, evidence, sufficient)
+            span.set_attribute("capstone.sentences", len(evidence.sentences))
+            span.set_attribute("capstone.answerability", round(sure, 6))
         clock.lap("read")
 
         draft, finish = "", Finish("stop", 0, 0)
         answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
         if answerable and not self._extractive:
-            for piece in self._generate(question, found.passages, ranking, clock, stop):
+            pieces = self._generate(question, found.passages, ranking, clock, stop)
+            for piece in watched(pieces, self._generator.id, question.decoding, stop, spans, metrics):
                 if isinstance(piece, Finish):
                     finish = piece
                 else:
@@ -124,13 +149,15 @@ class Answerer:
         if stop.is_set():
             return
 
-        mode, text, citations = self._abstained()
-        if answerable:
-            mode, text, citations = self._grounded(question.text, draft, found.passages, evidence, ranking)
+        with spans.span("cite", {}) as span:
+            mode, text, citations = self._abstained()
+            if answerable:
+                mode, text, citations = self._grounded(question.text, draft, found.passages, evidence, ranking, metrics)
+            span.set_attribute("capstone.mode", mode)
+            span.set_attribute("capstone.citations", len(citations))
         clock.lap("cite")
         for citation in citations:
             yield Event("citation", CitationOut.of(citation))
-        answer_id = new_answer_id()
         final = AnswerOut(
             id=answer_id,
             answer=text,
@@ -145,6 +172,7 @@ class Answerer:
             timings_ms=clock.milliseconds(),
         )
         self._log(question, found.passages, final)
+        self._tell(question, final, metrics)
         yield Event("final", final)
 
     def _sufficiency(self, question: str, found: Retrieved) -> list[float]:
@@ -162,7 +190,13 @@ class Answerer:
         return ranked(evidence, self._sentences, sufficient, cosines)
 
     def _grounded(
-        self, question: str, draft: str, passages: list[Passage], evidence: Evidence, ranking: Sequence[Ranked]
+        self,
+        question: str,
+        draft: str,
+        passages: list[Passage],
+        evidence: Evidence,
+        ranking: Sequence[Ranked],
+        metrics: ApiMetrics | None,
     ) -> tuple[Mode, str, list[Citation]]:
         """What carries an answer best, all of it with verified quotes: the draft, if its claims are supported and it
         leaves out little of the sentence that answers best, else that sentence; then those that are nearly as sure.
@@ -173,17 +207,22 @@ class Answerer:
         whole = support(first.text, [draft]) >= self._thresholds.get(KEPT, 0.0)
         if whole and claims and all(claim.supported for claim in claims):
             held_by = [sentence for claim in claims for sentence in claim.evidence]
-            if citations := self._verified(passages, [*held_by, *more]):
+            if citations := self._verified(passages, [*held_by, *more], metrics):
                 return "generated", " ".join([draft.strip(), *rest]), citations
-        if citations := self._verified(passages, [first, *more]):
+        if citations := self._verified(passages, [first, *more], metrics):
             return "extractive", " ".join([" ".join(first.text.split()), *rest]), citations
         return self._abstained()
 
-    def _verified(self, passages: list[Passage], sentences: Sequence[Sentence]) -> list[Citation]:
+    def _verified(
+        self, passages: list[Passage], sentences: Sequence[Sentence], metrics: ApiMetrics | None
+    ) -> list[Citation]:
         """The citations of `sentences`; none at all if one of them is not to be found on its page any more."""
         found = [citations_of(self._catalog, passages, [sentence]) for sentence in dict.fromkeys(sentences)]
         citations = [citation for own in found for citation in own]
-        return citations if all(found) and all(citation.verified for citation in citations) else []
+        unverified = sum(not own or not all(citation.verified for citation in own) for own in found)
+        if metrics is not None:
+            metrics.withheld(unverified)
+        return citations if not unverified else []
 
     def _abstained(self) -> tuple[Mode, str, list[Citation]]:
         return "abstained", self._prompt.abstention, []
@@ -193,9 +232,9 @@ class Answerer:
         question: Question,
         passages: list[Passage],
         ranking: Sequence[Ranked],
-        clock: _Clock,
+        clock: Clock,
         stop: threading.Event,
-    ) -> Iterator[str | Finish]:
+    ) -> Pieces:
         """The generator's pieces without leading white space."""
         decoding = replace(question.decoding, stop=(*question.decoding.stop, *self._prompt.stops))
         best = self._best_sentences(question.text, ranking)
@@ -241,24 +280,17 @@ class Answerer:
             git_commit=self._git_commit,
         )
 
+    def _tell(self, question: Question, final: AnswerOut, metrics: ApiMetrics | None) -> None:
+        """Metrics, the request's line in the log and its span."""
+        if metrics is not None:
+            metrics.answered(final)
+        note(lineage_id=final.id, mode=final.mode)
+        note_text(question=question.text)
+        get_current_span().set_attributes({LINEAGE_ID: final.id, "capstone.mode": final.mode})
+
     def _log(self, question: Question, passages: list[Passage], final: AnswerOut) -> None:
         asked: dict[str, Any] = {"question": question.text, "collection": question.collection, "k": question.k}
         asked |= {"filter": asdict(question.wanted) if question.wanted else None, "replay_of": question.replay_of}
+        asked |= {"evaluation": question.evaluation}
         read = {"passages": [passage.chunk_id for passage in passages], "prompt": asdict(self._prompt)}
         self._save(question.collection, {**final.model_dump(mode="json"), **asked, **read})
-
-
-class _Clock:
-    """Milliseconds between laps, and in total."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._laps[name] = round(1000 * (now - self._last), 1)
-        self._last = now
-
-    def milliseconds(self) -> dict[str, float]:
-        return {**self._laps, "total": round(1000 * (time.perf_counter() - self._start), 1)}

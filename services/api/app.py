@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from services.api.resources import ApiResources, open_resources
 from services.api.routes import answers, classify, lineage, openai, search
-from services.core.http import Room, service_app
-from services.core.settings import Settings, load_settings
+from services.core.http import Room, own_settings, service_app
+from services.core.settings import Settings
 
 
 def room(settings: Settings, resources: ApiResources | None = None) -> Room:
@@ -21,4 +21,5 @@ def room(settings: Settings, resources: ApiResources | None = None) -> Room:
 
 
 def create_app(settings: Settings | None = None, resources: ApiResources | None = None) -> FastAPI:
-    return service_app("Capstone api", [room(settings or load_settings(), resources)])
+    settings = settings or own_settings()
+    return service_app("Capstone api", [room(settings, resources)], settings)

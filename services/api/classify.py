@@ -18,6 +18,7 @@ from services.api.classify_schemas import (
 from services.core.classifier import Classifier, ClassifierConfig, Input, open_classifier
 from services.core.errors import ModelProblem, NotFound
 from services.core.lineage import ClassificationLog, new_classification_id
+from services.core.notes import note
 from services.core.registry import MANIFEST, ModelFiles, Release, resolve, verify
 from services.core.version import git_commit
 
@@ -77,6 +78,7 @@ class Classifiers:
             model=served.name, results=[ClassificationOut.of(result) for result in results], lineage=lineage
         )
         body = {"id": lineage.id, **found.model_dump(mode="json"), "replay_of": replay_of}
+        note(lineage_id=lineage.id)
         self._log.save(body, [{"text": text, "text_pair": pair} for text, pair in inputs])
         return found
 

@@ -270,6 +270,11 @@ class ScriptedGenerator:
         """There are no weights."""
 
 
+def model_name(model_id: str) -> str:
+    """The part of an id that people use: `SmolLM2-135M-Instruct` of `SmolLM2-135M-Instruct@0123abcd`."""
+    return model_id.partition("@")[0]
+
+
 def open_generator(kind: str, models_dir: Path, adapter: ModelFiles | None, threads: int) -> Generator:
     """The generator a setting names: `transformers` (verified weights) or `scripted`. Raises ModelProblem."""
     if kind == "scripted":

@@ -9,16 +9,17 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
-from prometheus_client import Gauge, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from opentelemetry.trace import Tracer
 
 from services.api.admission import Admission
+from services.api.at_scrape import ReleaseMetrics, tell_of_views
 from services.api.follow import Follower, first
+from services.api.metrics import ApiMetrics
 from services.api.releases import Releases
 from services.api.served import Loader, Served, Shared
 from services.api.shadow import Shadow, ShadowLog
 from services.api.sources import Sources
+from services.api.watched import WatchedEncoder
 from services.core.aliases import open_aliases
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
@@ -43,6 +44,8 @@ class ApiResources:
     classifying: Admission
     releases: Releases
     shadow: Shadow
+    metrics: ApiMetrics
+    tracer: Tracer
 
     @property
     def live(self) -> Served:
@@ -70,19 +73,33 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
         catalog.migrate()
         folder = settings.wanted_release
         shipped = resolve_release(folder, settings.models_dir) if folder else None  # refuses before anything is loaded
-        encoder = open_encoder(settings.encoder, settings.models_dir, settings.torch_threads)
+        metrics = ApiMetrics(telemetry)
+        encoder = WatchedEncoder(
+            open_encoder(settings.encoder, settings.models_dir, settings.torch_threads),
+            lambda texts: metrics.batch("encoder", texts),
+        )
         dense, lexical = stack.enter_context(_views(settings, catalog, encoder))
-        shared = _shared(settings, catalog, encoder, dense, lexical)
+        shared = _shared(settings, catalog, encoder, dense, lexical, metrics, telemetry.tracer)
         releases = stack.enter_context(_releases(settings, shared, shipped))
         shadow = Shadow(releases, shared.admission, ShadowLog(catalog.database, settings.shadow_log_rows), settings)
-        resources = ApiResources(catalog, encoder, shared.admission, shared.classifying, releases, shadow)
-        _add_metrics(telemetry, [view for view in (dense, lexical) if view is not None], resources)
+        metrics.waiting("shadow", shadow.waiting)
+        tell_of_views(telemetry, {name: view for name, view in (("dense", dense), ("lexical", lexical)) if view})
+        telemetry.registry.register(ReleaseMetrics(releases, shadow))
+        resources = ApiResources(
+            catalog, encoder, shared.admission, shared.classifying, releases, shadow, metrics, telemetry.tracer
+        )
         stack.enter_context(shadow)
         yield resources
 
 
 def _shared(
-    settings: Settings, catalog: Catalog, encoder: Encoder, dense: IndexView | None, lexical: LexicalView | None
+    settings: Settings,
+    catalog: Catalog,
+    encoder: Encoder,
+    dense: IndexView | None,
+    lexical: LexicalView | None,
+    metrics: ApiMetrics,
+    tracer: Tracer,
 ) -> Shared:
     timeout_s = settings.queue_timeout_s
     return Shared(
@@ -90,10 +107,18 @@ def _shared(
         encoder=encoder,
         dense=dense,
         lexical=lexical,
-        admission=Admission("generator", settings.max_waiting_generations, timeout_s, usual_s=4.0),
-        classifying=Admission("classifier", settings.max_waiting_classifications, timeout_s, usual_s=1.0),
+        admission=_queue(metrics, "generator", settings.max_waiting_generations, timeout_s, usual_s=4.0),
+        classifying=_queue(metrics, "classifier", settings.max_waiting_classifications, timeout_s, usual_s=1.0),
         log=ClassificationLog(catalog.database, settings.classification_log_rows, settings.classification_log_chars),
+        metrics=metrics,
+        tracer=tracer,
     )
+
+
+def _queue(metrics: ApiMetrics, name: str, max_waiting: int, timeout_s: float, usual_s: float) -> Admission:
+    admission = Admission(name, max_waiting, timeout_s, usual_s, metrics.queue(name))
+    metrics.waiting(name, admission.waiting)
+    return admission
 
 
 @contextmanager
@@ -102,7 +127,7 @@ def _releases(settings: Settings, shared: Shared, shipped: Release | None) -> It
         sources = Sources(aliases, shipped, settings.releases_dir, settings.models_dir)
         loader = Loader(settings, shared)
         champion, refused = first(sources, loader)
-        loading = Admission("release", _MAX_WAITING_FOR_RELEASE, settings.queue_timeout_s, usual_s=5.0)
+        loading = _queue(shared.metrics, "release", _MAX_WAITING_FOR_RELEASE, settings.queue_timeout_s, usual_s=5.0)
         releases = Releases(champion, sources, loader, loading)
         with closing(Follower(releases, sources, settings.release_poll_s, refused)) as follower:
             follower.start()
@@ -158,36 +183,3 @@ def _keep(views: Sequence[View], every_s: float, ended: threading.Event) -> None
                 view.save_if_changed()
             except Exception:  # noqa: BLE001 - the thread must outlive a database or disk that is away for a while
                 _log.exception("view not kept")
-
-
-def _add_metrics(telemetry: Telemetry, views: Sequence[View], resources: ApiResources) -> None:
-    gauges = {
-        "index_rows": ("Chunks in this process's view.", views[0].count),
-        "index_lag": ("Committed changes a view has not applied.", lambda: max(view.lag() for view in views)),
-        "generation_waiting": ("Requests waiting for the generator.", resources.admission.waiting),
-        "classification_waiting": ("Requests waiting for a classifier.", resources.classifying.waiting),
-        "shadow_waiting": ("Answers that the challenger has still to give as well.", resources.shadow.waiting),
-    }
-    for name, (text, read) in gauges.items():
-        Gauge(name, text, registry=telemetry.registry).set_function(read)
-    telemetry.registry.register(ReleaseMetrics(resources.releases, resources.shadow))
-
-
-class ReleaseMetrics(Collector):
-    """Which releases are in memory, and what became of others."""
-
-    def __init__(self, releases: Releases, shadow: Shadow) -> None:
-        self._releases = releases
-        self._shadow = shadow
-
-    def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("release_info", "Releases in memory.", labels=["release", "role"])
-        for role, release in self._releases.in_memory():
-            info.add_metric([release or "none", role], 1)
-        yield info
-        yield CounterMetricFamily("release_swaps", "Champions that took the place of another.", self._releases.swaps)
-        yield CounterMetricFamily("release_refusals", "Releases that were not usable.", self._releases.refusals)
-        shadow = CounterMetricFamily("shadow_answers", "What became of the challenger's.", labels=["outcome"])
-        for outcome, count in self._shadow.outcomes().items():
-            shadow.add_metric([outcome], count)
-        yield shadow

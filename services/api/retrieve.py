@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.api.clock import Clock
 from services.api.fuse import diversify, fuse
 from services.core import chunks
 from services.core.catalog import Catalog
@@ -25,13 +26,15 @@ from services.core.view import Found, IndexView, LexicalView
 class Retrieved:
     """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in.
 
-    `sufficiency` has the probability that it answers for each passage that was read, by chunk id.
+    `sufficiency` has the probability that it answers for each passage that was read, by chunk id. `seconds` is how long
+    each stage took.
     """
 
     passages: list[Passage]
     seq: int
     ranks: dict[int, dict[str, int]] = field(default_factory=dict)
     sufficiency: dict[int, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Retriever:
@@ -58,24 +61,32 @@ class Retriever:
 
         Whatever ranked a passage, its score is the cosine similarity. Raises NotFound for an unknown document.
         """
-        within = None if wanted is None else chunks.selected(self._catalog.database, collection, wanted)
+        clock, within = Clock(), None
+        if wanted is not None:
+            within = chunks.selected(self._catalog.database, collection, wanted)
+            clock.lap("filter")
         vector = self._encoder.encode([query])[0]
+        clock.lap("encode")
         weights = self.plan.weights
         alone = len(weights) == 1 and self.plan.mmr_trade_off is None
         depth = k if alone else max(k, self.plan.fusion_depth, self.plan.rerank_depth)
         stages: dict[str, Found] = {}
         if self._dense is not None and DENSE in weights:
             stages[DENSE] = self._dense.search(collection, vector, depth, within)
+            clock.lap(DENSE)
         if self._lexical is not None and LEXICAL in weights:
             stages[LEXICAL] = self._lexical.search(collection, query, depth, within)
+            clock.lap(LEXICAL)
         rankings = {name: [hit.chunk_id for hit in found.hits] for name, found in stages.items()}
         known = {hit.chunk_id: hit.score for hit in stages[DENSE].hits} if DENSE in stages else {}
         fused = fuse(rankings, weights, self.plan.fusion_k0)
+        clock.lap("fuse")
         read: dict[int, float] = {}
         if self.plan.rerank_depth:
             near = self._catalog.passages(self._scored(list(fused)[: self.plan.rerank_depth], vector, known))
             found_to = sufficiency(query, near, self._judge)
             read = {passage.chunk_id: score for passage, score in zip(near, found_to, strict=True)}
+            clock.lap(RERANK)
             rankings[RERANK] = sorted(read, key=lambda item: (-read[item], item))
             fused = fuse(rankings, weights, self.plan.fusion_k0)
         best = self._diverse(fused, k) if self.plan.mmr_trade_off is not None else list(fused)[:k]
@@ -84,9 +95,11 @@ class Retriever:
             for rank, item in enumerate(ranking, 1):
                 if item in ranks:
                     ranks[item][name] = rank
+        clock.lap("fuse")
         seq = min(found.seq for found in stages.values())
         passages = self._catalog.passages(self._scored(best, vector, known))
-        return Retrieved(passages, seq, ranks, {item: read[item] for item in best if item in read})
+        clock.lap("fetch")
+        return Retrieved(passages, seq, ranks, {item: read[item] for item in best if item in read}, clock.seconds)
 
     def windows(self, passages: Sequence[Passage]) -> list[Window | None]:
         """What stands beside each of `passages` in its document, by one query, whatever a filter let through.

@@ -240,3 +240,4 @@ class LoggedAnswer(AnswerOut):
     collection: str
     passages: list[int]
     replay_of: str | None = None  # the answer that was asked for again
+    evaluation: bool = False  # whether an evaluation asked, and not a user

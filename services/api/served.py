@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from opentelemetry.trace import Tracer
 
 from services.api.admission import Admission
 from services.api.answer import Answerer
@@ -21,8 +23,10 @@ from services.api.classify import (
     open_sufficiency,
     require_names,
 )
-from services.api.generate import Decoding, Finish, Generator, open_generator
+from services.api.generate import Decoding, Finish, Generator, model_name, open_generator
+from services.api.metrics import ApiMetrics
 from services.api.retrieve import Retriever
+from services.api.watched import WatchedClassifier
 from services.core.catalog import Catalog
 from services.core.classifier import Classifier, OverlapClassifier
 from services.core.encoder import Encoder
@@ -75,6 +79,8 @@ class Shared:
     admission: Admission  # to the generators: one generates at a time, whatever release it is of
     classifying: Admission
     log: ClassificationLog
+    metrics: ApiMetrics
+    tracer: Tracer
 
 
 class Loader:
@@ -96,7 +102,7 @@ class Loader:
         settings, shared = self._settings, self._shared
         models_dir, threads = settings.models_dir, settings.torch_threads
         sufficiency = open_sufficiency(settings.classifier, release, models_dir, threads)
-        classifiers = [*([sufficiency] if sufficiency else []), *self._named]
+        classifiers = [self._watched(one) for one in [*([sufficiency] if sufficiency else []), *self._named]]
         adapter = release.adapter if release and settings.adapter else None
         generator = open_generator(settings.generator, models_dir, adapter, threads)
         require_names(classifiers, [model_name(shared.encoder.id), model_name(generator.id)])
@@ -116,9 +122,17 @@ class Loader:
             release=release,
             git_commit=self._git_commit,
             extractive=settings.answers == "extractive",
+            metrics=shared.metrics,
+            tracer=shared.tracer,
         )
         own = sufficiency.classifier if sufficiency else None
         return Served(release, generator, own, by_name, retriever, answerer)
+
+    def _watched(self, one: ServedClassifier) -> ServedClassifier:
+        metrics = self._shared.metrics
+        return replace(
+            one, classifier=WatchedClassifier(one.classifier, lambda texts: metrics.batch("classifier", texts))
+        )
 
     def load_tested(self, release: Release | None) -> Served:
         """The same, and tried out. Raises ModelProblem whatever goes wrong: it is the release's fault."""
@@ -153,8 +167,3 @@ def smoke_test(served: Served) -> None:
     pieces = list(served.generator.stream(messages, Decoding(max_tokens=_SMOKE_TOKENS), threading.Event()))
     if not any(piece.strip() for piece in pieces if not isinstance(piece, Finish)):
         raise ModelProblem(f"The generator says nothing with the adapter {served.generator.adapter}.")
-
-
-def model_name(model_id: str) -> str:
-    """The part of an id that people use: `SmolLM2-135M-Instruct` of `SmolLM2-135M-Instruct@0123abcd`."""
-    return model_id.partition("@")[0]

@@ -35,7 +35,7 @@ def one_machine_app(settings: Settings) -> FastAPI:
     """One URL space: each path belongs to the service that owns it behind a gateway too."""
     rooms = [ingest.room(settings), api.room(settings), evaluation.room(settings)]
     largest = max(ingest.max_body_bytes(settings), evaluation.MAX_BODY_BYTES)
-    return service_app("Capstone", rooms, max_body_bytes=largest)
+    return service_app("Capstone", rooms, settings, max_body_bytes=largest)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -145,6 +145,10 @@ class Catalog:
                 self._log(connection, seq, "delete", row, published.seq, published.chunk_count, published.encoder_id)
             connection.execute(delete(documents).where(documents.c.id == document_id))
 
+    def document_count(self) -> int:
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(documents)).scalar_one()
+
     def known_document_ids(self) -> set[str]:
         with self.database.read() as connection:
             return set(connection.execute(select(documents.c.id)).scalars())

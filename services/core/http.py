@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -19,10 +20,14 @@ from starlette.concurrency import run_in_threadpool
 
 from services.core.middleware import RequestScope
 from services.core.problems import install_handlers
-from services.core.telemetry import Telemetry, silence_libraries
+from services.core.settings import Settings, load_settings
+from services.core.telemetry import Telemetry, configure_logging, silence_libraries
+from services.core.tracing import open_provider
+from services.core.version import version
 
 JSON_BODY_MAX_BYTES = 1024 * 1024
 _STREAM_THREADS = 64
+_PROBES = ("/livez", "/readyz", "/metrics")
 
 
 class Resources(Protocol):
@@ -41,10 +46,21 @@ class Room:
     open: Callable[[Telemetry], AbstractContextManager[Resources]]
 
 
-def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON_BODY_MAX_BYTES) -> FastAPI:
+def own_settings() -> Settings:
+    """Of a process that uvicorn starts by the factory of one service: from its environment. Its logs become JSON."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def service_app(
+    title: str, rooms: Sequence[Room], settings: Settings, *, max_body_bytes: int = JSON_BODY_MAX_BYTES
+) -> FastAPI:
     """An application serving `rooms`, with /livez, /readyz, /metrics and /docs."""
     silence_libraries()
-    telemetry = Telemetry()
+    service = rooms[0].name if len(rooms) == 1 else "capstone"
+    provider = open_provider(settings.traces, service, version()) if settings.traces else None
+    telemetry = Telemetry(service, provider.get_tracer("capstone")) if provider else Telemetry(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,20 +76,40 @@ def service_app(title: str, rooms: Sequence[Room], *, max_body_bytes: int = JSON
             finally:
                 # In a thread: streams that are cut off end only if the loop goes on, and they still use the resources.
                 await run_in_threadpool(pool.shutdown)
+                if provider is not None:
+                    await run_in_threadpool(provider.shutdown)
 
-    app = FastAPIOffline(title=title, version="1", lifespan=lifespan, max_body_size=max_body_bytes, redoc_url=None)
+    app = FastAPIOffline(
+        title=title,
+        version="1",
+        lifespan=lifespan,
+        max_body_size=max_body_bytes,
+        redoc_url=None,
+        # The framework's own spans. Its metrics and logs are not wanted, nor what variables of the environment ask for.
+        telemetry={
+            "tracer_provider": provider,
+            "tracing": provider is not None,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope.get("path") in _PROBES,
+        },
+    )
     install_handlers(app)
     for room in rooms:
         for router in room.routers:
             app.include_router(router, tags=[room.name])
     app.include_router(_probes([room.name for room in rooms], telemetry), tags=["probes"])
     # Around everything, the framework's own limit on bodies included, which `add_middleware` would stay inside of.
-    app.middleware_stack = RequestScope(app.build_middleware_stack(), telemetry)
+    app.middleware_stack = RequestScope(app.build_middleware_stack(), telemetry, log_text=settings.log_text)
     return app
 
 
 def _probes(names: Sequence[str], telemetry: Telemetry) -> APIRouter:
     router = APIRouter()
+    # Threads of its own: what hangs must not take them all.
+    scrapes = CapacityLimiter(2)
 
     @router.get("/livez", summary="Is the process alive?")
     async def livez() -> dict[str, str]:
@@ -86,7 +122,8 @@ def _probes(names: Sequence[str], telemetry: Telemetry) -> APIRouter:
         return {"status": "ready"}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics() -> Response:
+        text = await to_thread.run_sync(generate_latest, telemetry.registry, limiter=scrapes)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router

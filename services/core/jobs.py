@@ -204,11 +204,6 @@ class JobQueue:
             running = (jobs.c.kind == kind) & (jobs.c.status == JobStatus.running)
             return connection.execute(update(jobs).where(running).values(lease_until=0.0)).rowcount
 
-    def unfinished(self, kind: JobKind = JobKind.ingest) -> int:
-        with self._db.read() as connection:
-            open_jobs = jobs.c.status.in_([JobStatus.queued, JobStatus.running])
-            return connection.execute(select(func.count()).where(jobs.c.kind == kind, open_jobs)).scalar_one()
-
     def _fenced(self, connection: Connection, job_id: str, owner: str, **values: Any) -> None:
         mine = (jobs.c.id == job_id) & (jobs.c.lease_owner == owner) & (jobs.c.status == JobStatus.running)
         if connection.execute(update(jobs).where(mine).values(values)).rowcount != 1:

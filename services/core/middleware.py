@@ -7,8 +7,10 @@ import time
 from uuid import uuid4
 
 from fastapi import Request
+from opentelemetry.trace import get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.core.notes import Notes, noting
 from services.core.problems import is_plain_413, too_large
 from services.core.telemetry import Telemetry
 
@@ -17,11 +19,15 @@ _log = logging.getLogger("capstone.http")
 
 
 class RequestScope:
-    """Pure ASGI middleware: gives each request an id, counts and times it. Never touches the request's body."""
+    """Pure ASGI middleware: gives each request an id, counts and times it. Never touches the request's body.
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    With `log_text` the line of an answer has its question too.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, *, log_text: bool = False) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._log_text = log_text
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,6 +35,7 @@ class RequestScope:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        notes = Notes(self._log_text)
         started, status, replaced = time.perf_counter(), 500, False
 
         async def send_with_id(message: Message) -> None:
@@ -47,7 +54,8 @@ class RequestScope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with self._telemetry.in_progress.track_inprogress(), noting(notes):
+                await self._app(scope, receive, send_with_id)
         finally:
             route = _route_template(scope)
             known = route is not None and status != 405  # the method is one that the route takes, not any word
@@ -55,8 +63,11 @@ class RequestScope:
             seconds = time.perf_counter() - started
             self._telemetry.http_requests.labels(*labels).inc()
             self._telemetry.http_seconds.labels(*labels).observe(seconds)
+            if "code" in notes.fields:
+                self._telemetry.problems.labels(notes.fields["code"]).inc()
             fields = {"request_id": request_id, "method": labels[0], "route": labels[1], "status": status}
-            _log.info("request", extra={"fields": {**fields, "ms": round(1000 * seconds, 1)}})
+            fields |= {"ms": round(1000 * seconds, 1), **_trace_id(), **notes.fields}
+            _log.info("request", extra={"fields": fields})
 
 
 def _request_id(scope: Scope) -> str:
@@ -67,6 +78,11 @@ def _request_id(scope: Scope) -> str:
             if sane and 0 < len(text) <= _REQUEST_ID_MAX_CHARS:
                 return str(text)
     return uuid4().hex
+
+
+def _trace_id() -> dict[str, str]:
+    context = get_current_span().get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else {}
 
 
 def _route_template(scope: Scope) -> str | None:

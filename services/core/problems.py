@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from services.core.errors import CapstoneError, TooLarge
+from services.core.notes import note
 
 _log = logging.getLogger("capstone.http")
 
@@ -27,6 +28,7 @@ def install_handlers(app: FastAPI) -> None:
 
 def problem(request: Request, status: int, code: str, title: str, detail: str, **members: Any) -> Response:
     """An RFC 9457 answer. `code` is stable; `detail` is for people and may change."""
+    note(code=code)
     body = {"type": f"urn:capstone:error:{code}", "title": title, "status": status, "code": code, "detail": detail}
     body["message"] = detail  # the member that OpenAI's clients show
     body |= {"request_id": getattr(request.state, "request_id", None), **members}
@@ -44,6 +46,7 @@ def too_large(request: Request) -> Response:
 
 def problem_body(error: CapstoneError) -> dict[str, Any]:
     """The same as `problem`, for an `error` event inside a stream."""
+    note(code=error.code)
     return {"title": error.title, "status": error.status, "code": error.code, "detail": error.detail}
 
 

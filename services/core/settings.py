@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -118,17 +119,33 @@ class Settings(BaseSettings):
         20_000, ge=0, description="of the texts of one request; more are not kept, and then it cannot be replayed"
     )
 
+    # Watching
+    traces: str | None = Field(
+        None,
+        description="URL that takes OpenTelemetry traces by OTLP over HTTP, such as http://collector:4318/v1/traces; "
+        "unset or empty: none are made",
+    )
+    log_text: bool = Field(False, description="whether the log has the text of questions")
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_grace_s: int = Field(10, ge=0)
 
-    @field_validator("release_dir", "classifiers_dir", "mmr_trade_off", mode="before")
+    @field_validator("release_dir", "classifiers_dir", "mmr_trade_off", "traces", mode="before")
     @classmethod
     def empty_is_none(cls, value: object) -> object:
         """An environment variable cannot be None; an empty one would be the current folder."""
         return None if value == "" else value
+
+    @field_validator("traces")
+    @classmethod
+    def is_a_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("it has to be the whole URL, http://HOST:PORT/v1/traces")
+        return value
 
     @property
     def wanted_release(self) -> Path | None:

@@ -8,10 +8,15 @@ import os
 import sys
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from services.core.scrape import AtScrape, Read
+from services.core.tracing import NO_TRACER
+from services.core.version import git_commit, version
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -34,7 +39,10 @@ def silence_libraries() -> None:
 class Telemetry:
     """One registry a process; rooms add their own metrics to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = "capstone", tracer: Tracer = NO_TRACER) -> None:
+        """`service` is the room that is served, or the name of all of them in one."""
+        disable_created_metrics()  # a second series for each counter, which nobody reads
+        self.tracer = tracer
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -42,10 +50,27 @@ class Telemetry:
         labels = ("method", "route", "status")  # the route template, never the path: label values stay bounded
         self.http_requests = Counter("http_requests", "Requests answered.", labels, registry=self.registry)
         self.http_seconds = self.seconds("http_request_duration_seconds", "Time to the end of the response.", labels)
+        self.in_progress = Gauge("http_requests_in_progress", "Requests being answered.", registry=self.registry)
+        self.problems = self.counter("problems", "Errors told to clients, by code.", ("code",))
+        info = Gauge(
+            "capstone_build_info", "What runs here.", ("version", "git_commit", "service"), registry=self.registry
+        )
+        info.labels(version(), git_commit(), service).set(1)
+        self._at_scrape = AtScrape()
+        self.registry.register(self._at_scrape)
 
-    def seconds(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Histogram:
-        """A histogram of durations with buckets from 5 ms to 2 min."""
-        return Histogram(name, help_text, labels, buckets=_SECONDS, registry=self.registry)
+    def at_scrape(self, room: str, read: Read) -> None:
+        """Have `read` ask the catalog for metrics when Prometheus does. They are left out while it is away."""
+        self._at_scrape.add(room, read)
+
+    def seconds(
+        self, name: str, help_text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = _SECONDS
+    ) -> Histogram:
+        """A histogram of durations, with buckets from 5 ms to 2 min if none are given."""
+        return self.histogram(name, help_text, labels, buckets)
+
+    def histogram(self, name: str, help_text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
 
     def counter(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -72,5 +97,8 @@ def configure_logging(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error"):  # where uvicorn was started by itself, with lines of its own
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     for chatty in ("httpx", "sentence_transformers", "transformers", "alembic", "chromadb", "faiss", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from importlib import metadata
 from pathlib import Path
+
+
+def version() -> str:
+    """Of the installed distribution."""
+    try:
+        return metadata.version("capstone")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def git_commit() -> str:

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 from fastapi import FastAPI
 
-from services.core.http import Room, service_app
-from services.core.settings import Settings, load_settings
+from services.core.http import Room, own_settings, service_app
+from services.core.settings import Settings
 from services.eval.resources import EvalResources, open_resources
 from services.eval.routes import evaluations, releases, rouge
 
@@ -23,5 +23,5 @@ def room(settings: Settings, resources: EvalResources | None = None) -> Room:
 
 
 def create_app(settings: Settings | None = None, resources: EvalResources | None = None) -> FastAPI:
-    app_room = room(settings or load_settings(), resources)
-    return service_app("Capstone eval", [app_room], max_body_bytes=MAX_BODY_BYTES)
+    settings = settings or own_settings()
+    return service_app("Capstone eval", [room(settings, resources)], settings, max_body_bytes=MAX_BODY_BYTES)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.errors import JobProblem, Unavailable
+from services.core.purpose import EVALUATION, HEADER
 
 _TIMEOUT_S = 300.0
 _PATIENCE_S = 180.0  # with a service that is away or busy
@@ -29,7 +30,8 @@ class Api:
     """
 
     def __init__(self, url: str, wait: Callable[[float], None], patience_s: float = _PATIENCE_S) -> None:
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(_TIMEOUT_S, connect=5.0), trust_env=False)
+        timeout, headers = httpx.Timeout(_TIMEOUT_S, connect=5.0), {HEADER: EVALUATION}
+        self._http = httpx.Client(base_url=url, timeout=timeout, headers=headers, trust_env=False)
         self._wait = wait
         self._patience_s = patience_s
         self._encoder: str | None = None

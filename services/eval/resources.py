@@ -13,6 +13,7 @@ from services.core.aliases import open_aliases
 from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
+from services.eval.at_scrape import tell_of_evaluations
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
 from services.eval.store import EvaluationStore
@@ -46,12 +47,13 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalRes
     catalog, aliases = Catalog(settings.catalog_url), open_aliases(settings)
     try:
         catalog.migrate()
-        names = ReleaseNames(settings, aliases)
+        names, verdicts = ReleaseNames(settings, aliases), VerdictStore(catalog.database)
+        tell_of_evaluations(telemetry, catalog.database, verdicts)
         yield EvalResources(
             settings,
             catalog,
             EvaluationStore(catalog),
-            VerdictStore(catalog.database),
+            verdicts,
             names,
             Promotions(settings, catalog.database, names),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from services.core.database import Database
 from services.core.errors import NotFound
@@ -66,6 +66,12 @@ class VerdictStore:
         if row is None:
             raise NotFound(f"There is no verdict {verdict_id!r}.")
         return Stored(**row._mapping)
+
+    def counts(self) -> dict[bool, int]:
+        """Verdicts by whether they passed."""
+        query = select(verdicts.c.passed, func.count()).group_by(verdicts.c.passed)
+        with self._db.read() as connection:
+            return {False: 0, True: 0} | {bool(passed): count for passed, count in connection.execute(query)}
 
     def newest(self, champion: str, challenger: str) -> Stored | None:
         """What was said last of exactly these two releases."""

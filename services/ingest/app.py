@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 from fastapi import FastAPI
 
-from services.core.http import Room, service_app
-from services.core.settings import MIB, Settings, load_settings
+from services.core.http import Room, own_settings, service_app
+from services.core.settings import MIB, Settings
 from services.ingest.resources import IngestResources, open_resources
 from services.ingest.routes import documents, jobs, pages
 
@@ -27,5 +27,7 @@ def max_body_bytes(settings: Settings) -> int:
 
 
 def create_app(settings: Settings | None = None, resources: IngestResources | None = None) -> FastAPI:
-    settings = settings or load_settings()
-    return service_app("Capstone ingest", [room(settings, resources)], max_body_bytes=max_body_bytes(settings))
+    settings = settings or own_settings()
+    return service_app(
+        "Capstone ingest", [room(settings, resources)], settings, max_body_bytes=max_body_bytes(settings)
+    )

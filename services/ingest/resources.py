@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
+from services.ingest.at_scrape import tell_of_ingest
 from services.ingest.files import FileStore
 from services.ingest.pdf.sandbox import ParseLimits
 
@@ -49,25 +48,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[IngestR
     catalog = Catalog(settings.catalog_url)
     try:
         catalog.migrate()
-        telemetry.registry.register(_OpenJobs(catalog))
+        tell_of_ingest(telemetry, catalog)
         yield IngestResources(settings, catalog, FileStore(settings.files_dir), parse_limits(settings))
     finally:
         catalog.close()
-
-
-class _OpenJobs(Collector):
-    """The length of the job queue, read from the catalog when Prometheus asks."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
-    def describe(self) -> list[Metric]:
-        return [self._metric()]
-
-    def collect(self) -> list[Metric]:
-        metric = self._metric()
-        metric.add_metric([], self._catalog.jobs.unfinished())
-        return [metric]
-
-    def _metric(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily("ingest_jobs_open", "Ingest jobs queued or running.")

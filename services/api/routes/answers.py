@@ -14,6 +14,7 @@ from services.api.schemas import AnswerIn, AnswerOut, LoggedAnswer
 from services.core.aliases import CHAMPION
 from services.core.errors import ClientClosedRequest
 from services.core.http import JSON_BODY_MAX_BYTES
+from services.core.purpose import for_evaluation
 from services.core.schemas import Id
 from services.core.streams import Event, event_stream, run_until_hang_up, wants_sse
 
@@ -29,7 +30,8 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
     404 `unknown_release` and 409 `release_refused` if another `release` than the champion is to answer and cannot.
     """
     wanted = body.filter.wanted() if body.filter else None
-    question = Question(body.question, body.collection, body.k, body.decoding(), wanted)
+    decoding, evaluation = body.decoding(), for_evaluation(request)
+    question = Question(body.question, body.collection, body.k, decoding, wanted, evaluation=evaluation)
     resources.admission.check()
     if not wants_sse(request):
         return await run_until_hang_up(request, lambda stop: _answer(resources, body.release, question, stop))

@@ -11,16 +11,17 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Depends, Request
 
-from services.api.generate import Finish
+from services.api.generate import Finish, model_name
 from services.api.openai_schemas import ChatIn, EmbeddingsIn
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import Usage
-from services.api.served import model_name
+from services.api.watched import Pieces, watched
 from services.core.errors import CapstoneError, InvalidRequest, NotFound
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.problems import problem_body
 from services.core.streams import Event, event_stream, run_until_hang_up
 from services.core.tables import new_id
+from services.core.tracing import Spans
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 Resources = Annotated[ApiResources, Depends(resources_of)]
@@ -49,7 +50,7 @@ async def complete_chat(resources: Resources, request: Request, body: ChatIn) ->
     head = {"id": completion_id, "created": created, "model": body.model}
     if body.stream:
         return event_stream(lambda stop: _chunks(resources, body, head, stop))
-    text, finish = await run_until_hang_up(request, lambda stop: _complete(resources, body, stop))
+    text, finish = await run_until_hang_up(request, lambda stop: _complete(resources, body, completion_id, stop))
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish.reason}
     return {**head, "object": "chat.completion", "choices": [choice], "usage": Usage.of(finish).model_dump()}
@@ -75,8 +76,8 @@ def embed(resources: Resources, body: EmbeddingsIn) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": body.model, "usage": usage}
 
 
-def _complete(resources: ApiResources, body: ChatIn, stop: threading.Event) -> tuple[str, Finish]:
-    pieces = list(_generate(resources, body, stop))
+def _complete(resources: ApiResources, body: ChatIn, completion_id: str, stop: threading.Event) -> tuple[str, Finish]:
+    pieces = list(_generate(resources, body, completion_id, stop))
     finish = pieces.pop()
     assert isinstance(finish, Finish)
     return "".join(str(piece) for piece in pieces), finish
@@ -91,7 +92,7 @@ def _chunks(resources: ApiResources, body: ChatIn, head: dict[str, Any], stop: t
 
     yield chunk({"role": "assistant", "content": ""})
     try:
-        for piece in _generate(resources, body, stop):
+        for piece in _generate(resources, body, head["id"], stop):
             if isinstance(piece, str):
                 yield chunk({"content": piece})
             else:
@@ -104,10 +105,18 @@ def _chunks(resources: ApiResources, body: ChatIn, head: dict[str, Any], stop: t
     yield Event(None, "[DONE]")
 
 
-def _generate(resources: ApiResources, body: ChatIn, stop: threading.Event) -> Iterator[str | Finish]:
-    messages = [message.message() for message in body.messages]
-    with resources.releases.lease() as served, resources.admission.slot(stop):
-        yield from served.generator.stream(messages, body.decoding(), stop)
+def _generate(
+    resources: ApiResources, body: ChatIn, completion_id: str, stop: threading.Event
+) -> Iterator[str | Finish]:
+    messages, decoding = [message.message() for message in body.messages], body.decoding()
+
+    def pieces() -> Pieces:
+        with resources.admission.slot(stop):
+            yield from served.generator.stream(messages, decoding, stop)
+
+    with resources.releases.lease() as served:
+        spans = Spans(resources.tracer, completion_id)
+        yield from watched(pieces(), served.generator.id, decoding, stop, spans, resources.metrics)
 
 
 def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
