@@ -1,0 +1,42 @@
+"""A service whose catalog does not answer any more is still to be watched."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from services.core.settings import Settings
+from services.ingest.app import create_app
+from tests.scraped import value
+from tests.server import new_database
+from tests.stalling import way_to
+from tests.waiting import until
+
+
+def test_a_scrape_goes_on_while_the_catalog_hangs(tmp_path: Path, postgres_url: str) -> None:
+    url = sa.make_url(new_database(postgres_url))
+    folder = url.query["host"]
+    with way_to(f"{folder}/.s.PGSQL.5432") as way:
+        through = url.set(host="127.0.0.1", port=way.port, query={})
+        settings = Settings(data_dir=tmp_path, database_url=through.render_as_string(hide_password=False))
+        with TestClient(create_app(settings)) as http:
+
+            def scraped() -> tuple[str, float]:
+                begun = time.monotonic()
+                return http.get("/metrics").raise_for_status().text, time.monotonic() - begun
+
+            text, _ = scraped()
+            assert value(text, "catalog_up", room="ingest") == 1 and "ingest_jobs_open 0.0" in text
+            way.stall()
+            text, took_s = scraped()
+            assert took_s < 8, "Prometheus gives it ten seconds"
+            assert value(text, "catalog_up", room="ingest") == 0 and "ingest_jobs_open" not in text
+            assert value(text, "http_requests_total", route="/metrics") > 0
+            text, took_s = scraped()
+            assert took_s < 1.5 and value(text, "catalog_up", room="ingest") == 0
+            way.resume()
+            until(lambda: value(scraped()[0], "catalog_up", room="ingest") == 1)
+            assert "ingest_jobs_open 0.0" in scraped()[0]
