@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -77,7 +77,7 @@ class ApiMetrics:
         self._wait = seconds("queue_wait_seconds", "From arrival to the turn of a request.", ("queue",), _STAGE_S)
         self._refusals = counter("queue_refusals", "Requests refused for the length of a queue.", ("queue", "reason"))
         self._waiting = Gauge("queue_waiting", "Who waits now.", ("queue",), registry=telemetry.registry)
-        for mode in Mode.__args__:
+        for mode in get_args(Mode):
             self._answers.labels(mode)  # so that rates begin at 0
 
     def queue(self, name: str) -> QueueFigures:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import Context
 from opentelemetry.trace import NoOpTracer, Span, Status, StatusCode, Tracer
 
 from services.core.errors import CapstoneError
@@ -28,14 +29,15 @@ def open_provider(endpoint: str, service: str, version: str) -> TracerProvider:
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import Span as Recorded
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     class WithoutQueries(SpanProcessor):
         """FastAPI records the query of a URL, where somebody may have put a question by mistake."""
 
-        def on_start(self, span: Span, parent_context: object = None) -> None:
-            if getattr(span, "attributes", None) and "url.query" in span.attributes:  # type: ignore[attr-defined]
+        def on_start(self, span: Recorded, parent_context: Context | None = None) -> None:
+            if "url.query" in (span.attributes or {}):
                 span.set_attribute("url.query", "REDACTED")
 
     session = requests.Session()
