@@ -99,3 +99,43 @@ def test_what_has_time_waits_while_somebody_wants_it_until_it_is_ended() -> None
         pytest.fail("it got it")
     with admission.spare(threading.Event()):
         pass
+
+
+class Told:
+    """What a meter is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.refusals: list[str] = []
+
+    def waited(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def refused(self, reason: str) -> None:
+        self.refusals.append(reason)
+
+
+def test_a_meter_is_told_of_waits_and_refusals() -> None:
+    told = Told()
+    admission = Admission("generator", 1, 0.2, usual_s=4.0, meter=told)
+    thread, leave = hold(admission)
+    assert len(told.waits) == 1 and told.waits[0] < 0.2
+    with pytest.raises(Overloaded), admission.slot(never()):
+        pytest.fail("admitted although the slot is held")
+    assert told.refusals == ["timeout"] and len(told.waits) == 1, "a wait in vain is no wait"
+    waiter = threading.Thread(target=lambda: _try(admission))
+    waiter.start()
+    while not admission.waiting():
+        time.sleep(0.001)
+    with pytest.raises(Overloaded):
+        admission.check()
+    assert told.refusals == ["timeout", "full"]
+    leave.set()
+    thread.join()
+    waiter.join()
+    assert len(told.waits) == 2
+
+
+def _try(admission: Admission) -> None:
+    with admission.slot(never()):
+        pass
