@@ -60,7 +60,7 @@ def watched(
 ) -> Iterator[str | Finish]:
     """The same pieces, with a span and, if there are `metrics`, counted and timed. Waiting for a turn is part of it."""
     model = model_name(generator_id)
-    asked = {
+    asked: dict[str, str | int | float | bool] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": model,

@@ -41,7 +41,7 @@ class Telemetry:
 
     def __init__(self, service: str = "capstone", tracer: Tracer = NO_TRACER) -> None:
         """`service` is the room that is served, or the name of all of them in one."""
-        disable_created_metrics()  # a second series for each counter, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
         self.tracer = tracer
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

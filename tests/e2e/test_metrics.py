@@ -78,7 +78,7 @@ def test_labels_are_those_of_the_page(quick: httpx.Client, documented: dict[str,
 def test_hostile_names_add_no_series(quick: httpx.Client) -> None:
     ask(quick, "evil", 0)
     before = series(quick)
-    for n in range(1, 4):
+    for n in (1, 2):
         ask(quick, "evil", n)
     after = series(quick)
     assert after == before
@@ -87,7 +87,7 @@ def test_hostile_names_add_no_series(quick: httpx.Client) -> None:
 
 def test_what_a_worker_did_is_told(quick: httpx.Client) -> None:
     before = quick.get("/metrics").text
-    document = ingest(quick, story("the told ledger", 3), "told.pdf", "told")
+    ingest(quick, story("the told ledger", 3), "told.pdf", "told")
     job = upload(quick, b"%PDF-1.7 broken", "broken.pdf", "told").json()["job"]["id"]
     code = ended(quick, job)["error"]["code"]
     after = quick.get("/metrics").text
@@ -96,7 +96,7 @@ def test_what_a_worker_did_is_told(quick: httpx.Client) -> None:
         return value(after, name, **labels) - value(before, name, **labels)
 
     # At least: a job that another test has left may end meanwhile.
-    assert more("ingest_pages_total") >= document["page_count"] == 3 and more("ingest_documents") == 2
+    assert more("ingest_pages_total") >= 3 and more("ingest_documents") == 2
     assert more("ingest_jobs_ended_total", status="succeeded") >= 1
     assert more("ingest_jobs_ended_total", status="failed") >= more("ingest_failures_total", code=code) >= 1
     assert value(after, "catalog_up") == 3
