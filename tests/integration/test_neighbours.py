@@ -106,7 +106,8 @@ def opened(folder: Path, **more: Any) -> Iterator[Place]:
     settings = Settings(**{"data_dir": folder, "torch_threads": 1, **kinds} | more)
     with open_api(settings, Telemetry()) as resources:
         rooms = [ingest.room(settings), api.room(settings, resources)]
-        with TestClient(service_app("Capstone", rooms, max_body_bytes=ingest.max_body_bytes(settings))) as http:
+        largest = ingest.max_body_bytes(settings)
+        with TestClient(service_app("Capstone", rooms, settings, max_body_bytes=largest)) as http:
             yield Place(http, resources, settings)
 
 
