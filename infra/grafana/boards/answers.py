@@ -22,7 +22,7 @@ BOARD = Board(
         ),
         Panel(
             "Unverified quotes, 1 h",
-            "Share of the citations whose quote is not on the page. It has to be 0; else QuotesUnverified.",
+            "Share of the quotes that are not on their page and were withheld. Any raises QuotesUnverified.",
             "percentunit",
             [Query("job:quotes_unverified:ratio1h", "{{job}}")],
             Limit(0.0001),

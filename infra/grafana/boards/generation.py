@@ -35,7 +35,7 @@ BOARD = Board(
         ),
         Panel(
             "Time to the first token",
-            "From the start of a generation to its first token: the prompt is read in it.",
+            "From the request to the first token, waiting included; in between the prompt is read.",
             "s",
             quantiles("gen_ai_server_time_to_first_token_seconds"),
         ),
@@ -47,7 +47,7 @@ BOARD = Board(
         ),
         Panel(
             "Duration of a generation",
-            "Of the model alone, without search and quotes.",
+            "From the request to the last token, waiting included, without search and quotes.",
             "s",
             quantiles("gen_ai_server_request_duration_seconds"),
         ),
@@ -87,7 +87,7 @@ BOARD = Board(
             "Index behind the catalog",
             "Committed changes that a view has not applied. Above 0 for 5 minutes raises IndexLagging.",
             "short",
-            [Query("index_lag", "{{job}} {{instance}}")],
+            [Query("index_lag", "{{instance}} {{view}}")],
             Limit(1),
         ),
     ],

@@ -23,10 +23,18 @@ BOARD = Board(
             Limit(0.5),
         ),
         Panel(
+            "Catalog",
+            "1: a service reads the catalog. 0 for 2 minutes raises CatalogUnreachable.",
+            "short",
+            [Query("min by (job, room) (catalog_up)", "{{job}} {{room}}")],
+            Limit(1, low=True),
+            now=True,
+        ),
+        Panel(
             "Version",
             "What each process runs; two versions of one service beside each other mean a deployment that goes on.",
             "short",
-            [Query("sum by (job, version, commit) (capstone_build_info)", "{{job}} {{version}} {{commit}}")],
+            [Query("sum by (service, version, git_commit) (capstone_build_info)", "{{service}} {{version}} {{git_commit}}")],
             now=True,
         ),
         Panel(

@@ -54,9 +54,9 @@ BOARD = Board(
         ),
         Panel(
             "Indexed chunks",
-            "Rows of each process's index; all processes should agree.",
+            "Rows of each process's indexes; all should agree.",
             "short",
-            [Query("index_rows", "{{job}} {{instance}}")],
+            [Query("index_rows", "{{instance}} {{view}}")],
         ),
         Panel(
             "Fresh",

@@ -47,6 +47,12 @@ BOARD = Board(
             [Query("max(evaluation_jobs_open)", "open")],
         ),
         Panel(
+            "Evaluations ended",
+            "Of all time, by how they ended.",
+            "short",
+            [Query("max by (status) (evaluation_jobs_ended_total)", "{{status}}")],
+        ),
+        Panel(
             "Verdicts of the gate",
             "Of all time, by whether the release passed.",
             "short",
