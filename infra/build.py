@@ -1,4 +1,4 @@
-"""`python -m infra.build` writes what is generated: the dashboards and the rules of the objectives. A test holds both to it."""
+"""`python -m infra.build` writes what is generated: dashboards, and the rules of the objectives; a test compares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objectives, and the rules that follow from them: error ratios over seven windows, and alerts on how fast the budget burns.
+"""The objectives, and the rules that follow: error ratios over seven windows, and alerts on how fast a budget burns.
 
 After "Alerting on SLOs" in Google's Site Reliability Workbook: a long window says that it matters, a short one that it
 still goes on. `python -m infra.build` writes rules/slo.yml from this.
@@ -41,9 +41,7 @@ class Burn:
 _REQUESTS = f"sum(rate(http_requests_total{{{_ANSWERS}}}[WINDOW]))"
 _FAILED = f'sum(rate(http_requests_total{{{_ANSWERS},status=~"5.."}}[WINDOW]))'
 _GIVEN = f'sum(rate(http_request_duration_seconds_count{{{_ANSWERS},status="200"}}[WINDOW]))'
-_QUICK = (
-    f'sum(rate(http_request_duration_seconds_bucket{{{_ANSWERS},status="200",le="{ANSWER_WITHIN_S}"}}[WINDOW]))'
-)
+_QUICK = f'sum(rate(http_request_duration_seconds_bucket{{{_ANSWERS},status="200",le="{ANSWER_WITHIN_S}"}}[WINDOW]))'
 _COUNT = f"sum(increase(http_requests_total{{{_ANSWERS}}}[WINDOW]))"
 
 OBJECTIVES = (
@@ -64,7 +62,7 @@ OBJECTIVES = (
     Objective(
         "freshness",
         0.01,
-        f"for 99 % of the time no uploaded document has waited longer than {FRESH_WITHIN_S // 60} minutes to be ingested",
+        f"for 99 % of the time no document has waited longer than {FRESH_WITHIN_S // 60} minutes to be ingested",
         "1 - avg_over_time(slo:ingest_fresh:bool[WINDOW])",
     ),
 )

@@ -1,7 +1,7 @@
 """Prometheus and Alertmanager with their tools: those that are installed, else Debian's, unpacked into data/tools.
 
-`python -m infra.tools` brings them and says where they are. No root is needed and nothing is installed. The versions are
-the distribution's, and apt checks their signatures; another system installs them its own way and has them on PATH.
+`python -m infra.tools` brings them and says where they are. It takes no root and installs nothing. The versions are
+the distribution's, and apt checks their signatures; another system installs its own and has them on PATH.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`python -m tests.watch`: does every expression of rules and dashboards return data from the real platform?
 
-`capstone up` with the real models takes in the example and answers a few questions; a real Prometheus with the committed
-configuration scrapes it. Each expression has to parse and to return a number within a minute; those that need something
+`capstone up` with the real models takes in the example and answers a few questions; a real Prometheus with the
+committed configuration scrapes it. Each expression has to parse and to return a number within a minute; those that need something
 that does not happen meanwhile are named in _RARE, with the reason. Exits with 1 if a check fails.
 """
 

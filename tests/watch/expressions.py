@@ -17,8 +17,11 @@ _COMPARISON = re.compile(r" (>=|<=|==|!=|>|<) (?!bool )")
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """`(where, what)` for every expression. An alert's is turned into one that always has a value: a comparison gives 0 or
-    1 instead of nothing, and what must not be absent is counted."""
+    """`(where, what)` for every expression.
+
+    An alert's is turned into one that always has a value: a comparison gives 0 or 1 instead of nothing, and what must
+    not be absent is counted.
+    """
     for rule in rules():
         if "alert" in rule:
             yield f"alert {rule['alert']}", _COMPARISON.sub(r" \1 bool ", rule["expr"]).replace("absent(", "count(")

@@ -34,7 +34,12 @@ BOARD = Board(
             "Version",
             "What each process runs; two versions of one service beside each other mean a deployment that goes on.",
             "short",
-            [Query("sum by (service, version, git_commit) (capstone_build_info)", "{{service}} {{version}} {{git_commit}}")],
+            [
+                Query(
+                    "sum by (service, version, git_commit) (capstone_build_info)",
+                    "{{service}} {{version}} {{git_commit}}",
+                )
+            ],
             now=True,
         ),
         Panel(

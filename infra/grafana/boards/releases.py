@@ -60,7 +60,7 @@ BOARD = Board(
         ),
         Panel(
             "Retrainings",
-            "Of all time, by status. A failed one raises RetrainingFailed.",
+            "Of all time, by status. RetrainingFailed tells of one that failed.",
             "short",
             [Query("max by (status) (retraining_runs)", "{{status}}")],
         ),
