@@ -1,8 +1,8 @@
 """`python -m tests.watch`: does every expression of rules and dashboards return data from the real platform?
 
 `capstone up` with the real models takes in the example and answers a few questions; a real Prometheus with the
-committed configuration scrapes it. Each expression has to parse and to return a number within a minute; those that need something
-that does not happen meanwhile are named in _RARE, with the reason. Exits with 1 if a check fails.
+committed configuration scrapes it. Each expression has to parse and to return a number within a minute; those that
+need what does not happen meanwhile are named in _RARE, with the reason. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
             console.print(server.tail(), markup=False)
             raise
         finally:
-            server.stop()
+            server.kill()
     console.print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 
