@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +9,7 @@ import httpx
 
 from tests.calls import EXAMPLE, SSE, ingest, upload
 
+ALERT_TOKEN = "watch"
 # Of the example: what it answers, and what it does not.
 QUESTIONS = (
     "What is /srv for?",
@@ -17,7 +17,8 @@ QUESTIONS = (
     "How long are files in /var/tmp kept?",
     "Which shell does the president of France prefer?",
 )
-_ROUNDS = 3
+_ROUNDS = 4
+_AT_ONCE = 4
 
 
 def before(http: httpx.Client) -> None:
@@ -27,28 +28,37 @@ def before(http: httpx.Client) -> None:
     upload(http, b"no PDF", "letter.pdf")
 
 
-def answers(http: httpx.Client) -> list[str]:
-    """Every question a few times, two at once so that some are refused, some as streams. Returns ids of answers."""
-    asked = [*QUESTIONS] * _ROUNDS
-    random.Random(1).shuffle(asked)
-    with ThreadPoolExecutor(3) as pool:
-        replies = list(pool.map(lambda number: _ask(http, asked[number], number), range(len(asked))))
-    return [reply["id"] for reply in replies if reply]
-
-
-def _ask(http: httpx.Client, question: str, number: int) -> dict[str, Any] | None:
-    body = {"question": question, "max_tokens": 24}
-    if number % 4 == 3:
-        http.post("/v1/answers", json=body, headers=SSE).read()
-        return None
-    response = http.post("/v1/answers", json=body)
-    return dict(response.json()) if response.is_success else None
+def answers(http: httpx.Client) -> None:
+    """Every question a few times, one of them as a stream; more at once than may wait; readers say what they think."""
+    told = [_ask(http, question) for question in QUESTIONS * _ROUNDS]
+    http.post("/v1/answers", json=_body(QUESTIONS[0]), headers=SSE).read()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda question: _ask(http, question), QUESTIONS[:1] * _AT_ONCE))
+    for answer, verdict in zip([one for one in told if one], ("up", "down", "up"), strict=False):
+        http.post(f"/v1/answers/{answer['id']}/feedback", json={"verdict": verdict})
 
 
 def others(http: httpx.Client) -> None:
-    """The probe, a search, a classification, an embedding, an unknown path."""
+    """The probe, a search, a classification, an unknown path, an alert that asks for nothing."""
     http.get("/readyz")
     http.post("/v1/search", json={"query": "spool directories", "k": 3})
     pair = {"text": QUESTIONS[0], "text_pair": "/srv contains site-specific data which is served by this system."}
     http.post("/v1/classify", json={"model": "sufficiency", "inputs": [pair]})
     http.get("/v1/nothing")
+    http.post("/v1/alerts", json=_notification(), headers={"Authorization": f"Bearer {ALERT_TOKEN}"})
+
+
+def _ask(http: httpx.Client, question: str) -> dict[str, Any] | None:
+    """None if it was refused."""
+    response = http.post("/v1/answers", json=_body(question))
+    return dict(response.json()) if response.is_success else None
+
+
+def _body(question: str) -> dict[str, Any]:
+    return {"question": question, "max_tokens": 16}
+
+
+def _notification() -> dict[str, Any]:
+    """As Alertmanager posts it."""
+    alert = {"labels": {"alertname": "Rehearsal"}, "startsAt": "2026-01-01T00:00:00Z", "fingerprint": "0f"}
+    return {"version": "4", "groupKey": "{}", "status": "firing", "alerts": [alert | {"status": "firing"}]}

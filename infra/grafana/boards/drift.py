@@ -17,8 +17,8 @@ BOARD = Board(
         ),
         Panel(
             "Scores beside their thresholds",
-            "A test says drift where its score is above its threshold: 1 and more here.",
-            "percentunit",
+            "A test says drift where its score is above its threshold: above 1 here.",
+            "short",
             [Query("max by (test) (drift_score) / max by (test) (drift_threshold)", "{{test}}")],
             Limit(1),
         ),
@@ -30,7 +30,7 @@ BOARD = Board(
         ),
         Panel(
             "Windows judged, 1 d",
-            "By verdict. None at all means that too little is asked, or that nobody judges.",
+            "By verdict, drift or steady. None at all means that too little is asked, or that nobody judges.",
             "short",
             [Query("sum by (verdict) (increase(drift_windows_total[1d]))", "{{verdict}}")],
         ),
