@@ -22,7 +22,7 @@ BOARD = Board(
         ),
         Panel(
             "Pages",
-            "Pages ingested a second. 24 is usual on two cores, in bursts.",
+            "Pages a second of documents that became searchable; all pages of one count at its end.",
             "ops",
             [Query("sum by (job) (rate(ingest_pages_total[5m]))", "{{job}}")],
         ),
@@ -47,7 +47,7 @@ BOARD = Board(
         ),
         Panel(
             "Documents",
-            "Documents that can be searched.",
+            "Documents in the catalog, in whatever state.",
             "short",
             [Query("max by (job) (ingest_documents)", "{{job}}")],
             now=True,
