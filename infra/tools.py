@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _UNPACKED = ROOT / "data" / "tools"
+_SHARE = "/usr/share"
 # Name: the Debian package, and what else the program may be called.
 _PROGRAMS = {
     "prometheus": ("prometheus", ()),
@@ -47,6 +48,19 @@ def bring(name: str) -> Path:
     found = find(name)
     assert found is not None, f"{package} has no {name}"
     return found
+
+
+def command(name: str) -> list[str]:
+    """What starts the program: its path, behind what it needs to find its own files.
+
+    Debian's Alertmanager reads its templates from /usr/share. One that is only unpacked sees its own there, in a
+    namespace of its own.
+    """
+    program, share = bring(name), _UNPACKED / "usr" / "share"
+    if name != "alertmanager" or not program.is_relative_to(_UNPACKED):
+        return [str(program)]
+    mount = f'mount -t overlay overlay -o "lowerdir=$0:{_SHARE}" {_SHARE} && exec "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(share), str(program)]
 
 
 if __name__ == "__main__":

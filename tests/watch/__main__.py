@@ -2,7 +2,8 @@
 
 `capstone up` with the real models takes in the example and answers a few questions; a real Prometheus with the
 committed configuration scrapes it. Each expression has to parse and to return a number within a minute; those that
-need what does not happen meanwhile are named in _RARE, with the reason. Exits with 1 if a check fails.
+need what does not happen meanwhile are named in _RARE, with the reason. A real Alertmanager is sent alerts before, and
+has to tell and to hold back the right ones. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.calls import client_of
 from tests.checks import Checks
 from tests.server import ROOT, Server, start
 from tests.watch import traffic
+from tests.watch.alertmanager import check_alertmanager
 from tests.watch.expressions import expressions
 from tests.watch.prometheus import Prometheus, scraping
 
@@ -35,6 +37,7 @@ def main() -> int:
     console = Console(highlight=False)
     checks = Checks(console)
     with tempfile.TemporaryDirectory(prefix="capstone-watch-") as folder:
+        check_alertmanager(Path(folder), checks)
         server = start(_settings(Path(folder)), Path(folder) / "data")
         try:
             _watch(server.wait_ready(_START_WITHIN_S), Path(folder), checks)

@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 import httpx
 import yaml
 
-from infra.tools import bring
+from infra.tools import command as command_of
 from services.core.process import die_with_parent
 from tests.server import free_port
+from tests.watch.alertmanager import wait_ready
 from tests.watch.expressions import INFRA
 
 _EVERY = "2s"  # for everything that is done every 15 or 30 s in the committed files
@@ -50,13 +50,13 @@ def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
     (config / "alertmanagers.yml").write_text("[]\n")
     _hurry(config)
     port = free_port()
-    command = [str(bring("prometheus")), f"--config.file={config / 'prometheus.yml'}"]
+    command = [*command_of("prometheus"), f"--config.file={config / 'prometheus.yml'}"]
     command += [f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     log, parent = folder / "prometheus.log", os.getpid()
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=lambda: die_with_parent(parent))
     try:
-        _wait_ready(f"http://127.0.0.1:{port}", process, log)
+        wait_ready(f"http://127.0.0.1:{port}", process, log)
         yield Prometheus(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
@@ -72,15 +72,3 @@ def _hurry(config: Path) -> None:
         for group in body["groups"]:
             group.pop("interval", None)
         path.write_text(yaml.safe_dump(body))
-
-
-def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")
-        try:
-            if httpx.get(f"{url}/-/ready", trust_env=False).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
