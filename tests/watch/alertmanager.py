@@ -23,7 +23,7 @@ from tests.server import free_port
 from tests.watch.expressions import INFRA
 
 _TOKEN = "of this test"
-_WITHIN_S = 30.0
+_WITHIN_S = 120.0
 _ALERTS = (
     {"alertname": "ServiceDown", "job": "api", "severity": "critical"},
     {"alertname": "IndexLagging", "job": "api", "severity": "warning"},
