@@ -9,7 +9,7 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test check crash offline train register smoke bench clean
+.PHONY: help run setup weights test check watch crash offline train register smoke bench clean
 
 # Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
@@ -23,11 +23,16 @@ run: weights  ## set up everything, ingest the example, ask it a question, keep 
 test: weights  ## set up everything and run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-check: setup  ## lint, format, types, import rules
+check: setup  ## lint, format, types, import rules; rules and configurations under infra/ where promtool is at hand
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m infra.check
+
+watch: weights  ## a real Prometheus scrapes the running platform: every expression of rules and dashboards returns data
+	$(BIN)/python -m infra.check --bring
+	$(BIN)/python -m tests.watch
 
 crash: weights  ## kill -9 the platform again and again during ingest; nothing may be lost, doubled or stuck
 	$(BIN)/python tests/crash/kill_loop.py

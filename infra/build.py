@@ -1,0 +1,29 @@
+"""`python -m infra.build` writes what is generated: dashboards, and the rules of the objectives; a test compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from infra.grafana.board import build
+from infra.grafana.boards import BOARDS
+from infra.slo import rules
+
+_HERE = Path(__file__).parent
+_NOTE = "# Written by `python -m infra.build` from infra/slo.py.\n"
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file, with what has to be in it."""
+    folder = _HERE / "grafana" / "dashboards"
+    encoder = JSONEncoder(sort_keys=True, indent=2)
+    files = {folder / f"{board.uid}.json": encoder.encode(build(board).build()) + "\n" for board in BOARDS}
+    slo = yaml.safe_dump(rules(), sort_keys=False, width=110, allow_unicode=True)
+    return files | {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo}
+
+
+if __name__ == "__main__":
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
