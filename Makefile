@@ -56,6 +56,7 @@ bench: weights  ## the figures of this project, each measured side by side in on
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/swap.py
+	$(BIN)/python benchmarks/drift.py
 
 setup: $(READY)
 

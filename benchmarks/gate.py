@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from models.params import load_params
 from services.core.gate_rules import GateRules
+from services.core.intervals import wilson
 from services.eval.compare import compare
 from services.eval.gate import aligned
 from services.eval.scores import read_scores
@@ -116,14 +116,6 @@ def shuffled(first: Floats, second: Floats, rng: np.random.Generator, comparison
     coin = (rng.random(picks.shape) < 0.5)[..., np.newaxis]
     one, other = first[picks], second[picks]
     return np.where(coin, one, other), np.where(coin, other, one)
-
-
-def wilson(passes: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    share = passes / of
-    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def passed(make: Callable[[int], Pair], comparisons: int, rules: GateRules) -> int:

@@ -16,6 +16,7 @@ from models.files import read_yaml, told
 from models.generator.params import GeneratorParams
 from models.prepare.params import DataParams
 from models.section import Section
+from services.core.drift_rules import DriftRules
 from services.core.gate_rules import GateRules
 from services.core.plan import Plan, SentencePlan
 
@@ -44,6 +45,7 @@ class Params(Section):
     release: ReleaseParams
     evaluate: EvaluateParams
     gate: GateRules
+    drift: DriftRules
 
 
 def load_params(path: Path, overlay: Path | None = None) -> Params:

@@ -23,7 +23,7 @@ from services.api.schemas import AnswerOut, CitationOut, Lineage, Mode, SearchOu
 from services.api.watched import Pieces, watched
 from services.core.catalog import Catalog, new_answer_id
 from services.core.classifier import Classifier
-from services.core.encoder import Encoder
+from services.core.encoder import Encoder, Vectors
 from services.core.errors import ClientClosedRequest
 from services.core.evidence import Evidence, Sentence, answerability, evidence_of, sufficiency
 from services.core.notes import note, note_text
@@ -47,6 +47,15 @@ class Question:
     wanted: PassageFilter | None = None
     replay_of: str | None = None  # lineage id of the answer that this one is to be compared with
     evaluation: bool = False  # whether an evaluation asks, and not a user
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was known of a question before it was answered: its vector, and what retrieval found, None for nothing."""
+
+    vector: Vectors
+    top_score: float | None
+    top_sufficiency: float | None
 
 
 class Slots(Protocol):
@@ -108,10 +117,13 @@ class Answerer:
                 return event.data
         raise ClientClosedRequest("The client closed the connection before the answer was ready.")
 
-    def events(self, question: Question, stop: threading.Event) -> Iterator[Event]:
+    def events(
+        self, question: Question, stop: threading.Event, notice: Callable[[Seen, AnswerOut], None] | None = None
+    ) -> Iterator[Event]:
         """`passages`, then `delta`s of the answer's text, then `citation`s, then `final`, which has the last word.
 
-        Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent.
+        Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent. `notice` is
+        called just before that, and must return at once.
         """
         clock, answer_id = Clock(), new_answer_id()
         spans = Spans(self._tracer, answer_id)
@@ -173,6 +185,9 @@ class Answerer:
         )
         self._log(question, found.passages, final)
         self._tell(question, final, metrics)
+        if notice is not None and found.vector is not None:
+            top_score = max((passage.score for passage in found.passages), default=None)
+            notice(Seen(found.vector, top_score, max(sufficient, default=None)), final)
         yield Event("final", final)
 
     def _sufficiency(self, question: str, found: Retrieved) -> list[float]:

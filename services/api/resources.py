@@ -15,12 +15,14 @@ from services.api.admission import Admission
 from services.api.at_scrape import ReleaseMetrics, tell_of_views
 from services.api.follow import Follower, first
 from services.api.metrics import ApiMetrics
+from services.api.recorder import Recorder
 from services.api.releases import Releases
 from services.api.served import Loader, Served, Shared
 from services.api.shadow import Shadow, ShadowLog
 from services.api.sources import Sources
 from services.api.watched import WatchedEncoder
 from services.core.aliases import open_aliases
+from services.core.captures import CaptureLog
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
 from services.core.lineage import ClassificationLog
@@ -46,6 +48,7 @@ class ApiResources:
     shadow: Shadow
     metrics: ApiMetrics
     tracer: Tracer
+    recorder: Recorder
 
     @property
     def live(self) -> Served:
@@ -85,10 +88,21 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
         metrics.waiting("shadow", shadow.waiting)
         tell_of_views(telemetry, {name: view for name, view in (("dense", dense), ("lexical", lexical)) if view})
         telemetry.registry.register(ReleaseMetrics(releases, shadow))
+        recorder = Recorder(CaptureLog(catalog.database, settings.capture_rows), settings.capture_share)
+        telemetry.registry.register(recorder)
         resources = ApiResources(
-            catalog, encoder, shared.admission, shared.classifying, releases, shadow, metrics, telemetry.tracer
+            catalog,
+            encoder,
+            shared.admission,
+            shared.classifying,
+            releases,
+            shadow,
+            metrics,
+            telemetry.tracer,
+            recorder,
         )
         stack.enter_context(shadow)
+        stack.enter_context(recorder)
         yield resources
 
 

@@ -27,7 +27,7 @@ class Retrieved:
     """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in.
 
     `sufficiency` has the probability that it answers for each passage that was read, by chunk id. `seconds` is how long
-    each stage took.
+    each stage took, and `vector` the question's.
     """
 
     passages: list[Passage]
@@ -35,6 +35,7 @@ class Retrieved:
     ranks: dict[int, dict[str, int]] = field(default_factory=dict)
     sufficiency: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    vector: Vectors | None = field(default=None, compare=False)
 
 
 class Retriever:
@@ -99,7 +100,9 @@ class Retriever:
         seq = min(found.seq for found in stages.values())
         passages = self._catalog.passages(self._scored(best, vector, known))
         clock.lap("fetch")
-        return Retrieved(passages, seq, ranks, {item: read[item] for item in best if item in read}, clock.seconds)
+        return Retrieved(
+            passages, seq, ranks, {item: read[item] for item in best if item in read}, clock.seconds, vector
+        )
 
     def windows(self, passages: Sequence[Passage]) -> list[Window | None]:
         """What stands beside each of `passages` in its document, by one query, whatever a filter let through.

@@ -144,6 +144,7 @@ class AnswerIn(DecodingIn):
     k: Annotated[int | None, Field(ge=1, le=10, description="passages to read; as the release says if left out")] = None
     filter: FilterIn | None = None
     release: ReleaseName = CHAMPION
+    capture: Annotated[bool, Field(description="false: not a user's question; it does not count for drift")] = True
 
 
 class CitationOut(BaseModel):

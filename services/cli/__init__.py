@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.cli import commands
+from services.cli import commands, show_drift
 from services.cli.client import Client, ClientError
 from services.core.errors import CapstoneError
 
@@ -207,6 +207,25 @@ def rollback(
     with _connected(url, console) as client:
         done = commands.roll_back_and_show(client, console, reason)
     if not done:
+        raise typer.Exit(1)
+
+
+@app.command()
+def drift(
+    now: Annotated[bool, typer.Option("--now", help="judge the newest answers now; that raises no alarm")] = False,
+    reference: Annotated[str | None, typer.Option(help="with --now: the id of an older reference")] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="make the newest answers the reference")] = False,
+    url: Url = _URL,
+) -> None:
+    """Do questions and answers still look as in the release's first time? Exit code 1 if there is an alarm."""
+    console = Console()
+    with _connected(url, console) as client:
+        if freeze:
+            show_drift.freeze(client, console)
+        good = show_drift.judge_now(client, console, reference) if now else True
+        if not now and not freeze:
+            good = not show_drift.show(client, console)
+    if not good:
         raise typer.Exit(1)
 
 

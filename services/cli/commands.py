@@ -129,10 +129,11 @@ def _user() -> str | None:
         return None
 
 
-def ask_and_show(client: Client, console: Console, question: str, collection: str) -> None:
+def ask_and_show(client: Client, console: Console, question: str, collection: str, capture: bool = True) -> None:
     """Print the answer while it is written, then its quotes."""
     console.print("[bold]A[/bold] ", end="")
-    for name, data in client.events("POST", "/v1/answers", {"question": question, "collection": collection}):
+    body = {"question": question, "collection": collection, "capture": capture}
+    for name, data in client.events("POST", "/v1/answers", body):
         if name == "delta":
             console.print(data["text"], end="", markup=False, highlight=False, soft_wrap=True)
         elif name == "final":

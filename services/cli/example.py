@@ -34,7 +34,7 @@ def run_example(url: str, console: Console) -> None:
         wait_until_ready(client)
         ingest_with_progress(client, console, [EXAMPLE], "default")
         console.print(f"\n[bold]Q[/bold] {QUESTION}")
-        ask_and_show(client, console, QUESTION, "default")
+        ask_and_show(client, console, QUESTION, "default", capture=False)
     console.print(
         f"\nServing on [link={url}]{url}[/link] until Ctrl-C. Try, in another terminal:\n"
         f"  .venv/bin/capstone ask 'What is /srv for?'\n"

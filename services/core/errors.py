@@ -117,6 +117,22 @@ class ReleaseRefused(Conflict):
     code, title = "release_refused", "The release cannot be served"
 
 
+class EmptyWindow(Conflict):
+    code, title = "empty_window", "Nothing is captured that could be compared"
+
+
+class TooFewCaptures(Conflict):
+    code, title = "too_few_captures", "Too few answers are captured"
+
+
+class NoReference(Conflict):
+    code, title = "no_reference", "There is no reference to compare with"
+
+
+class ReferenceOfAnotherRelease(Conflict):
+    code, title = "reference_of_another_release", "The reference is of another release"
+
+
 class NotFinished(Conflict):
     code, title = "not_finished", "The work has not been finished"
 

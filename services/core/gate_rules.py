@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from services.core.errors import SettingsProblem
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from services.core.rules import Rules, read_rules
 
 
-class MetricRule(_Strict):
+class MetricRule(Rules):
     """How two releases are compared in one metric.
 
     `difference` compares means; `ratio` geometric means, of values above 0. `margin` is what the challenger may
@@ -40,7 +34,7 @@ class MetricRule(_Strict):
         return self
 
 
-class GateRules(_Strict):
+class GateRules(Rules):
     """`level` is the chance, at most, that a release passes that lost a margin in some metric, or gained nothing."""
 
     level: float = Field(gt=0, le=0.5)
@@ -64,14 +58,4 @@ class GateRules(_Strict):
 
 def read_gate_rules(params: Path) -> GateRules:
     """The section `gate` of a params.yaml. Raises SettingsProblem, naming the member, if there is no usable one."""
-    try:
-        body = yaml.safe_load(params.read_bytes())
-        return GateRules.model_validate_json(json.dumps(body["gate"]))  # JSON, because strict Python input wants tuples
-    except OSError as error:
-        raise SettingsProblem(f"CAPSTONE_PARAMS: {params} cannot be read ({error.strerror}).") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, ("gate", *first["loc"])))
-        raise SettingsProblem(f"CAPSTONE_PARAMS: {params}: {where}: {first['msg']}.") from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise SettingsProblem(f"CAPSTONE_PARAMS: {params} has no usable section `gate`.") from error
+    return read_rules(params, "gate", GateRules)

@@ -1,7 +1,8 @@
-"""Means with 95 % intervals, of many figures over the same rows at once."""
+"""Means with 95 % intervals, of many figures over the same rows at once; and shares with theirs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,3 +68,11 @@ def resampled_means(
         with np.errstate(invalid="ignore"):
             out[start : start + size] = (times @ filled) / (times @ counted)
     return out
+
+
+def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); `of` must be above 0."""
+    share = hits / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return max(0.0, middle - half), min(1.0, middle + half)

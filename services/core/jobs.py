@@ -29,7 +29,7 @@ class JobCancelled(Exception):
 class Job:
     id: str
     kind: JobKind
-    subject_id: str  # of the document or the evaluation that it is about
+    subject_id: str  # of the document, evaluation or window of captures that it is about
     status: JobStatus
     done: int
     total: int

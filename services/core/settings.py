@@ -96,8 +96,13 @@ class Settings(BaseSettings):
     tracking_timeout_s: float = Field(300.0, gt=0, description="an evaluation ends without MLflow if that takes longer")
 
     # Judging
-    params: Path = Field(Path("params.yaml"), description="whose section `gate` says what a release must hold and gain")
+    params: Path = Field(Path("params.yaml"), description="whose sections `gate` and `drift` have the rules of both")
     promotion_timeout_s: float = Field(120.0, gt=0, description="how long MLflow may take to move the aliases")
+
+    # Drift. What decides about it is in the section `drift` of params.yaml
+    drift_every_s: float = Field(60.0, gt=0, description="how often it is looked whether a window is full")
+    drift_reports: int = Field(20, ge=1, description="the newest reports that are kept, of about 4 MB each")
+    drift_timeout_s: float = Field(300.0, gt=0, description="how long one comparison may take")
 
     # Answers
     answers: Literal["generated", "extractive"] = Field(
@@ -107,6 +112,10 @@ class Settings(BaseSettings):
         0.0, ge=0, le=1, description="of the answers, that the challenger gives as well: logged, never shown"
     )
     shadow_log_rows: int = Field(10_000, ge=1, description="the newest answers of the challenger that are kept")
+    capture_share: float = Field(
+        1.0, ge=0, le=1, description="of the champion's answers, whose figures are kept to tell drift by"
+    )
+    capture_rows: int = Field(20_000, ge=1, description="the newest captures that are kept; each is about 2 kB")
     max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
     queue_timeout_s: float = Field(60.0, gt=0)
 
@@ -185,6 +194,11 @@ class Settings(BaseSettings):
     def releases_dir(self) -> Path:
         """Where releases from the model registry are brought to."""
         return self.data_dir / "releases"
+
+    @property
+    def drift_dir(self) -> Path:
+        """Where reports on drift are kept."""
+        return self.data_dir / "drift"
 
     @property
     def snapshots_dir(self) -> Path:

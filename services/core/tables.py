@@ -241,3 +241,55 @@ release_events = Table(
     Column("created_at", Double, nullable=False),
     Column("body", JSON, nullable=False),
 )
+
+# What was asked and how it was answered, without a word of either: what drift is told by. The newest ones only,
+# numbered without a gap: services/core/captures.py.
+captures = Table(
+    "captures",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_at", Double, nullable=False),
+    Column("release", String(120), nullable=False),
+    Column("encoder", String(120), nullable=False),
+    Column("collection", String(64), nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # of the question; float32, little endian
+    Column("figures", JSON, nullable=False),
+    Index(None, "release", "encoder", "seq"),
+)
+
+# A window of captures that others are compared with. Copied, so that it outlives them; never changed or deleted.
+drift_references = Table(
+    "drift_references",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("release", String(120), nullable=False),
+    Column("encoder", String(120), nullable=False),
+    Column("version", Integer, nullable=False),  # from 1, of a release with this encoder
+    Column("created_at", Double, nullable=False),
+    Column("row_count", Integer, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # windows begin after it
+    Column("sha256", String(64), nullable=False),
+    Column("vectors", LargeBinary, nullable=False),  # one after the other, as in `captures`
+    Column("figures", JSON, nullable=False),  # name -> a value for each row
+    UniqueConstraint("release", "encoder", "version"),
+)
+
+# Captures that are, or were, compared with a reference. `number` counts the full windows after it, from 1; one that
+# somebody wanted judged before it was full, or once more, has none, and no part in an alarm.
+drift_windows = Table(
+    "drift_windows",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, nullable=False),
+    Column("reference_id", ID, ForeignKey("drift_references.id"), nullable=False),
+    Column("number", Integer),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("row_count", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("judged_at", Double),  # and all below are null until then
+    Column("drift", Boolean),
+    Column("tests", JSON(none_as_null=True)),
+    Column("report", Boolean),  # whether the page is still kept
+    UniqueConstraint("reference_id", "number"),
+)

@@ -91,6 +91,7 @@ class DocumentInfo:
 class JobKind(StrEnum):
     ingest = "ingest"
     evaluation = "evaluation"
+    drift = "drift"
 
 
 class JobStatus(StrEnum):

@@ -28,7 +28,6 @@ from services.core.settings import Settings, load_settings
 from services.core.telemetry import configure_logging, silence_libraries
 from services.core.types import JobKind, JobStatus
 
-_TIDY_EVERY_S = 3600.0
 _log = logging.getLogger("capstone.jobs")
 
 
@@ -37,6 +36,7 @@ class JobWorker(ABC):
 
     kind: JobKind
     lock: str
+    tidy_every_s = 3600.0
 
     def __init__(self, settings: Settings, catalog: Catalog, stopping: threading.Event) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class JobWorker(ABC):
         """
 
     def tidy(self) -> None:
-        """Called at the start and every hour."""
+        """Called at the start and every `tidy_every_s`, between two jobs."""
         return
 
     def run(self) -> None:
@@ -70,7 +70,7 @@ class JobWorker(ABC):
         while not self._stopping.is_set():
             if time.monotonic() >= tidy_at:
                 self.tidy()
-                tidy_at = time.monotonic() + _TIDY_EVERY_S
+                tidy_at = time.monotonic() + self.tidy_every_s
             job = self._catalog.jobs.claim(self._owner, self._settings.lease_s, self.kind)
             if job is None:
                 self._stopping.wait(self._settings.job_poll_s)
@@ -132,8 +132,10 @@ def _sole_worker(lock: Path, stopping: threading.Event) -> Iterator[bool]:
         yield held
 
 
-def work(worker: Callable[[Settings, Catalog, threading.Event], JobWorker]) -> None:
-    """The main function of a worker's process: works until it is asked to end.
+def work(*workers: Callable[[Settings, Catalog, threading.Event], JobWorker]) -> None:
+    """The main function of a worker's process: works until it is asked to end, each worker in a thread of its own.
+
+    If one breaks off, all end: whoever keeps the process alive starts it again.
 
     With the arguments `--parent PID` (given by `capstone up`) it never outlives that process.
     """
@@ -148,6 +150,19 @@ def work(worker: Callable[[Settings, Catalog, threading.Event], JobWorker]) -> N
     catalog = Catalog(settings.catalog_url)
     try:
         catalog.migrate()
-        worker(settings, catalog, stopping).run()
+        first, *others = (worker(settings, catalog, stopping) for worker in workers)
+        threads = [threading.Thread(target=_run, args=(one, stopping), name=one.kind) for one in others]
+        for thread in threads:
+            thread.start()
+        _run(first, stopping)
+        for thread in threads:
+            thread.join()
     finally:
         catalog.close()
+
+
+def _run(worker: JobWorker, stopping: threading.Event) -> None:
+    try:
+        worker.run()
+    finally:
+        stopping.set()

@@ -14,6 +14,8 @@ from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.eval.at_scrape import tell_of_evaluations
+from services.eval.drift_metrics import DriftMetrics
+from services.eval.drift_store import DriftStore
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
 from services.eval.store import EvaluationStore
@@ -30,6 +32,7 @@ class EvalResources:
     verdicts: VerdictStore
     names: ReleaseNames
     promotions: Promotions
+    drift: DriftStore
     scoring: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
@@ -49,6 +52,8 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalRes
         catalog.migrate()
         names, verdicts = ReleaseNames(settings, aliases), VerdictStore(catalog.database)
         tell_of_evaluations(telemetry, catalog.database, verdicts)
+        drift = DriftStore(catalog)
+        telemetry.registry.register(DriftMetrics(settings, drift))
         yield EvalResources(
             settings,
             catalog,
@@ -56,6 +61,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalRes
             verdicts,
             names,
             Promotions(settings, catalog.database, names),
+            drift,
         )
     finally:
         aliases.close()

@@ -1,4 +1,4 @@
-"""The process that does the evaluations: `python -m services.eval.worker`."""
+"""The process that does the evaluations and looks for drift: `python -m services.eval.worker`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.core.lease import Lease
 from services.core.settings import Settings
 from services.core.types import JobKind
 from services.core.worker import JobWorker, work
+from services.eval.drift_worker import DriftWorker
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
 from services.eval.run import EvaluationRun
@@ -43,4 +44,4 @@ class Worker(JobWorker):
 
 
 if __name__ == "__main__":
-    work(Worker)
+    work(Worker, DriftWorker)

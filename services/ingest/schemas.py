@@ -15,8 +15,9 @@ from services.core.types import JobKind, JobStatus, Page, PageKind
 class JobOut(BaseModel):
     id: str
     kind: JobKind
-    document_id: str | None  # what it is about: one of the two
+    document_id: str | None  # what it is about: one of the three
     evaluation_id: str | None = None
+    drift_window_id: str | None = None
     status: JobStatus
     progress: Progress
     error: JobError | None
@@ -31,6 +32,7 @@ class JobOut(BaseModel):
             kind=job.kind,
             document_id=job.subject_id if job.kind == JobKind.ingest else None,
             evaluation_id=job.subject_id if job.kind == JobKind.evaluation else None,
+            drift_window_id=job.subject_id if job.kind == JobKind.drift else None,
             status=job.status,
             progress=Progress.of(job),
             error=JobError.of(job),

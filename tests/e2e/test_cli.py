@@ -253,3 +253,15 @@ def test_up_without_weights_says_how_to_get_them(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "capstone fetch" in " ".join(done.stdout.split())
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_drift_says_how_far_it_is_and_what_cannot_be_judged_yet(url: str) -> None:
+    shown = capstone("drift", url=url)
+    assert shown.returncode == 0
+    assert re.search(r"Nothing is captured yet|No reference yet: \d+ of 300 answers captured", shown.stdout), (
+        shown.stdout
+    )
+    now = capstone("drift", "--now", url=url)
+    assert now.returncode == 2 and "(no_reference)" in now.stdout
+    frozen = capstone("drift", "--freeze", url=url)
+    assert frozen.returncode == 2 and re.search(r"\((empty_window|too_few_captures)\)", frozen.stdout)

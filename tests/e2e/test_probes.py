@@ -32,6 +32,11 @@ PATHS = {
         "/v1/evaluations",
         "/v1/evaluations/{evaluation_id}",
         "/v1/evaluations/{evaluation_id}/report",
+        "/v1/drift",
+        "/v1/drift/references",
+        "/v1/drift/windows",
+        "/v1/drift/windows/{window_id}",
+        "/v1/drift/reports/{window_id}",
     },
 }
 PROBES = {"/livez", "/readyz", "/metrics"}

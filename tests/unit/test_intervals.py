@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.core.intervals import intervals
+from services.core.intervals import intervals, wilson
 
 
 def test_the_interval_of_a_mean_is_that_of_resampling() -> None:
@@ -33,3 +33,11 @@ def test_rows_are_drawn_whole() -> None:
     ours_, theirs = found["ours"], found["theirs"]
     assert ours_ is not None and theirs is not None
     assert (ours_.low - theirs.low, ours_.high - theirs.high) == pytest.approx((0.25, 0.25))
+
+
+def test_the_interval_of_a_share_is_that_of_wilson() -> None:
+    """Values of Newcombe (1998), table I."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -28,31 +29,35 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
 
     With `Accept: text/event-stream`: `passages`, `delta`*, `citation`*, `final`; `error` ends a stream that fails.
     404 `unknown_release` and 409 `release_refused` if another `release` than the champion is to answer and cannot.
+    What the champion answers counts for drift, in figures, unless `capture` is false or an evaluation asks.
     """
     wanted = body.filter.wanted() if body.filter else None
     decoding, evaluation = body.decoding(), for_evaluation(request)
     question = Question(body.question, body.collection, body.k, decoding, wanted, evaluation=evaluation)
     resources.admission.check()
     if not wants_sse(request):
-        return await run_until_hang_up(request, lambda stop: _answer(resources, body.release, question, stop))
+        return await run_until_hang_up(request, lambda stop: _answer(resources, body, question, stop))
     if body.release != CHAMPION:  # what is wrong with it is told by the status, and that before the stream begins
         await run_until_hang_up(request, lambda stop: _require(resources, body.release, stop))
-    return event_stream(lambda stop: _events(resources, body.release, question, stop))
+    return event_stream(lambda stop: _events(resources, body, question, stop))
 
 
-def _answer(resources: ApiResources, release: str, question: Question, stop: threading.Event) -> AnswerOut:
+def _answer(resources: ApiResources, body: AnswerIn, question: Question, stop: threading.Event) -> AnswerOut:
     """Raises ClientClosedRequest if `stop` is set before it is ready."""
-    for event in _events(resources, release, question, stop):
+    for event in _events(resources, body, question, stop):
         if isinstance(event.data, AnswerOut):
             return event.data
     raise ClientClosedRequest("The client closed the connection before the answer was ready.")
 
 
-def _events(resources: ApiResources, release: str, question: Question, stop: threading.Event) -> Iterator[Event]:
+def _events(resources: ApiResources, body: AnswerIn, question: Question, stop: threading.Event) -> Iterator[Event]:
     """By one release from the first event to the last."""
-    with resources.releases.lease(release, stop) as served:
-        for event in served.answerer.events(question, stop):
-            if release == CHAMPION and isinstance(event.data, AnswerOut):
+    live = body.release == CHAMPION
+    counts = live and body.capture and not question.evaluation
+    notice = functools.partial(resources.recorder.offer, question) if counts else None
+    with resources.releases.lease(body.release, stop) as served:
+        for event in served.answerer.events(question, stop, notice):
+            if live and isinstance(event.data, AnswerOut):
                 resources.shadow.offer(question, event.data)
             yield event
 
