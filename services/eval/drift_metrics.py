@@ -51,14 +51,12 @@ def _gauges(state: State) -> Iterator[Metric]:
     yield GaugeMetricFamily("drift_reference_rows", "Captures in the reference; 0: there is none.", rows)
     judged = [window for window in state.windows if window.number is not None and window.tests is not None]
     last = max(judged, key=lambda window: window.number or 0, default=None)
-    if last is None:
-        return
     score = GaugeMetricFamily("drift_score", "Of the last full window.", labels=["test"])
     threshold = GaugeMetricFamily("drift_threshold", "A score above it is drift.", labels=["test"])
-    for test in last.tests or []:
-        score.add_metric([test["name"]], test["score"])
-        threshold.add_metric([test["name"]], test["threshold"])
-    yield score
-    yield threshold
-    age_s = max(0.0, time.time() - (last.judged_at or 0.0))
-    yield GaugeMetricFamily("drift_last_window_age_seconds", "Since the last full window was judged.", age_s)
+    age = GaugeMetricFamily("drift_last_window_age_seconds", "Since the last full window was judged.", labels=())
+    if last is not None:
+        for test in last.tests or []:
+            score.add_metric([test["name"]], test["score"])
+            threshold.add_metric([test["name"]], test["threshold"])
+        age.add_metric([], max(0.0, time.time() - (last.judged_at or 0.0)))
+    yield from (score, threshold, age)
