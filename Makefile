@@ -9,7 +9,7 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test check watch crash offline train register smoke bench clean
+.PHONY: help run setup weights test check watch crash offline train register smoke loop bench clean
 
 # Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
@@ -48,6 +48,9 @@ register: weights  ## put the release into the model registry as `challenger`, i
 
 smoke: weights  ## the whole offline path on a small scale, in a clean clone
 	$(BIN)/python -m tests.train.smoke
+
+loop: weights  ## shift the traffic, see the alert fire, a retraining run open and the gate decide; 8 minutes
+	$(BIN)/python -m tests.loop.drive
 
 bench: weights  ## the figures of this project, each measured side by side in one run
 	$(BIN)/python benchmarks/ingest.py

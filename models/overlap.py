@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,17 +136,32 @@ def refuse_near_questions(
 
     Raises BadInput, naming the nearest pairs, if any is as near to an evaluation question as `limits` or nearer.
     """
-    texts = [text for _, text in questions]
-    pieces = piece_similarity(piece_signatures(texts), evaluation.pieces)
-    cosines = sign_similarity(sign_signatures(encoder.encode(texts)), evaluation.signs)
-    near = np.argwhere((pieces >= limits.pieces) | (cosines >= limits.encoder))
-    if len(near):
+    near = near_questions([text for _, text in questions], encoder, evaluation, limits)
+    if near:
         found = [
-            f"{questions[i][0]} is nearly {evaluation.ids[j]} (pieces {pieces[i, j]:.2f}, encoder {cosines[i, j]:.2f})"
-            for i, j in near[:5]
+            f"{questions[one.at][0]} is nearly {evaluation.ids[one.to]} "
+            f"(pieces {one.pieces:.2f}, encoder {one.cosine:.2f})"
+            for one in near[:5]
         ]
         more = f" and {len(near) - 5} more" if len(near) > 5 else ""
         raise BadInput(file, f"{'; '.join(found)}{more}", remedy=REMEDY)
+
+
+class Near(NamedTuple):
+    """Positions of a question and of one of the evaluation set, and how similar they are."""
+
+    at: int
+    to: int
+    pieces: float
+    cosine: float
+
+
+def near_questions(texts: Sequence[str], encoder: Encoder, evaluation: Evaluation, limits: Thresholds) -> list[Near]:
+    """Every pair that is as near as `limits` or nearer, in the order of `texts`, of which there must be some."""
+    pieces = piece_similarity(piece_signatures(texts), evaluation.pieces)
+    cosines = sign_similarity(sign_signatures(encoder.encode(texts)), evaluation.signs)
+    found = np.argwhere((pieces >= limits.pieces) | (cosines >= limits.encoder))
+    return [Near(int(i), int(j), float(pieces[i, j]), float(cosines[i, j])) for i, j in found]
 
 
 def piece_signatures(texts: Iterable[str]) -> Bytes:

@@ -73,7 +73,9 @@ def mlflow_client() -> Any:
 
 
 def _artifacts() -> str | None:
-    """Beside the local database; a server decides for itself."""
+    """Beside the local database, or where whoever starts this says; a server decides for itself."""
+    if (said := os.environ.get("CAPSTONE_MLFLOW_ARTIFACTS")) is not None:
+        return said
     return None if os.environ.get("MLFLOW_TRACKING_URI") else (MLFLOW_DB.parent / "artifacts").resolve().as_uri()
 
 

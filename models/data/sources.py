@@ -18,7 +18,8 @@ FETCH_REMEDY = "Run `python -m models.data.fetch`."
 
 
 class RawFile(Section):
-    """One file. It comes from `path` in the Debian package `package` (NAME=VERSION), or from `url`."""
+    """One file. It comes from `path` in the Debian package `package` (NAME=VERSION), or from `url`; or it was a
+    `document` of the platform, by its id, whose retraining has put it into place: see models/feedback.py."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -28,11 +29,13 @@ class RawFile(Section):
     package: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.+-]*=[A-Za-z0-9.+~:-]+$")
     path: str | None = Field(None, pattern=r"^[^/].*$")
     url: str | None = Field(None, pattern=r"^https?://")
+    document: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,40}$")
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> RawFile:
-        if (self.package is None) != (self.path is None) or (self.package is None) == (self.url is None):
-            raise ValueError("give either package and path, or url")
+        origins = [origin for origin in (self.package, self.url, self.document) if origin is not None]
+        if (self.package is None) != (self.path is None) or len(origins) != 1:
+            raise ValueError("give either package and path, or url, or document")
         return self
 
 
@@ -70,4 +73,8 @@ def check_raw(files: Sequence[RawFile], raw: Path) -> dict[str, Path]:
 
 def attributions(files: Sequence[RawFile]) -> list[str]:
     """One line a file, as a model card or a notice states it: name, copyright, licence, origin."""
-    return [f"{f.name}: © {f.copyright}. {f.licence}. From {f.url or f'Debian package {f.package}'}" for f in files]
+    return [f"{f.name}: © {f.copyright}. {f.licence}. From {_origin(f)}" for f in files]
+
+
+def _origin(file: RawFile) -> str:
+    return file.url or (f"Debian package {file.package}" if file.package else f"document {file.document}")

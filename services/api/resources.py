@@ -13,6 +13,7 @@ from opentelemetry.trace import Tracer
 
 from services.api.admission import Admission
 from services.api.at_scrape import ReleaseMetrics, tell_of_views
+from services.api.feedback import FeedbackDesk
 from services.api.follow import Follower, first
 from services.api.metrics import ApiMetrics
 from services.api.recorder import Recorder
@@ -49,6 +50,7 @@ class ApiResources:
     metrics: ApiMetrics
     tracer: Tracer
     recorder: Recorder
+    feedback: FeedbackDesk
 
     @property
     def live(self) -> Served:
@@ -100,6 +102,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
             metrics,
             telemetry.tracer,
             recorder,
+            FeedbackDesk(catalog, telemetry),
         )
         stack.enter_context(shadow)
         stack.enter_context(recorder)

@@ -88,6 +88,25 @@ def ask(question: str, collection: Collection = "default", url: Url = _URL) -> N
 
 
 @app.command()
+def feedback(
+    answer_id: Annotated[str, typer.Argument(metavar="ANSWER", help="the lineage id that `ask` prints")],
+    verdict: Annotated[str, typer.Argument(help="up or down")],
+    corrected: Annotated[str | None, typer.Option(help="what the answer should have said")] = None,
+    quote: Annotated[str | None, typer.Option(help="where the document says so, in its words")] = None,
+    wrong_citation: Annotated[int | None, typer.Option(min=0, help="a citation that does not hold, from 0")] = None,
+    comment: Annotated[str | None, typer.Option(help="anything else")] = None,
+    url: Url = _URL,
+) -> None:
+    """Say whether an answer was right. Corrections are what the next training learns from, and is judged by."""
+    from services.cli import loop
+
+    said = {"verdict": verdict, "corrected_answer": corrected, "quote": quote, "wrong_citation": wrong_citation}
+    console = Console()
+    with _connected(url, console) as client:
+        loop.give_feedback(client, console, answer_id, said | {"comment": comment, "by": commands.user()})
+
+
+@app.command()
 def search(
     query: str,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="passages to show")] = 5,
@@ -227,6 +246,25 @@ def drift(
             good = not show_drift.show(client, console)
     if not good:
         raise typer.Exit(1)
+
+
+@app.command()
+def retraining(
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="show one run with its steps")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="make its challenger live, which has passed")] = False,
+    url: Url = _URL,
+) -> None:
+    """Show what alerts have set going, or approve the challenger of a run."""
+    from services.cli import loop
+
+    console = Console()
+    with _connected(url, console) as client:
+        if run_id is None:
+            loop.list_runs(client, console)
+        elif approve:
+            loop.approve(client, console, run_id, commands.user())
+        else:
+            loop.show_run(client, console, run_id)
 
 
 @app.command()

@@ -99,12 +99,12 @@ def list_releases(client: Client, console: Console) -> None:
 
 def promote_and_show(client: Client, console: Console, release: str, override_reason: str | None) -> bool:
     """Returns whether the release is live now; shows why if it was refused."""
-    body = {"release": release, "override_reason": override_reason, "by": _user()}
+    body = {"release": release, "override_reason": override_reason, "by": user()}
     return _change_and_show(client, console, "/v1/releases", body)
 
 
 def roll_back_and_show(client: Client, console: Console, reason: str | None) -> bool:
-    return _change_and_show(client, console, "/v1/releases/rollback", {"by": _user(), "reason": reason})
+    return _change_and_show(client, console, "/v1/releases/rollback", {"by": user(), "reason": reason})
 
 
 def _change_and_show(client: Client, console: Console, path: str, body: dict[str, Any]) -> bool:
@@ -121,7 +121,7 @@ def _change_and_show(client: Client, console: Console, path: str, body: dict[str
     return True
 
 
-def _user() -> str | None:
+def user() -> str | None:
     """Whose terminal this is, as far as the machine knows."""
     try:
         return getpass.getuser()

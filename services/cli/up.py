@@ -25,6 +25,7 @@ from services.eval import app as evaluation
 from services.ingest import app as ingest
 
 _WORKERS = ("services.ingest.worker", "services.eval.worker")
+_RETRAINING = "services.eval.retrain_worker"  # only where there is something to train
 _LOOK_EVERY_S = 0.2
 _RESTART_AFTER_S = 1.0
 _STOP_WITHIN_S = 10.0
@@ -75,7 +76,7 @@ def check_weights(settings: Settings) -> None:
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until interrupted or terminated. Blocks; raises SystemExit if the services cannot start."""
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the workers are to end as well
-    with _workers(settings.api_url or url_of(listener)):
+    with _workers(settings, settings.api_url or url_of(listener)):
         config = uvicorn.Config(
             one_machine_app(settings),
             log_config=None,
@@ -93,14 +94,14 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _workers(api_url: str) -> Iterator[None]:
+def _workers(settings: Settings, api_url: str) -> Iterator[None]:
     """Keep one process of each worker alive. They read the same environment, and die with this process."""
     ended = threading.Event()
     # Copied here and now: a start in another thread while this one sets a variable would pass on half an environment.
     environment = dict(os.environ) | {"CAPSTONE_API_URL": api_url}
     keepers = [
         threading.Thread(target=_keep_worker, args=(module, ended, environment), name=f"keeper-{module}", daemon=True)
-        for module in _WORKERS
+        for module in (*_WORKERS, *([_RETRAINING] if settings.retrain_project else []))
     ]
     for keeper in keepers:
         keeper.start()

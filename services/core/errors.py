@@ -137,6 +137,22 @@ class NotFinished(Conflict):
     code, title = "not_finished", "The work has not been finished"
 
 
+class InvalidAlert(InvalidRequest):
+    code, title = "invalid_alert", "The notification is not Alertmanager's"
+
+
+class Unauthorized(CapstoneError):
+    status, code, title = 401, "unauthorized", "The token is missing or wrong"
+
+
+class AlertsNotConfigured(CapstoneError):
+    status, code, title = 503, "alerts_not_configured", "Alerts are not taken here"
+
+
+class NotWaiting(Conflict):
+    code, title = "not_waiting_approval", "The retraining does not wait for an approval"
+
+
 class JobProblem(CapstoneError):
     """A job that cannot be done, however often it is tried. Never raised in a request: it becomes the job's error."""
 

@@ -106,6 +106,11 @@ def service_app(
     return app
 
 
+def somebody(request: Request) -> str:
+    """Who asks, where they do not say: there are no accounts."""
+    return f"somebody at {request.client.host}" if request.client else "somebody"
+
+
 def _probes(names: Sequence[str], telemetry: Telemetry) -> APIRouter:
     router = APIRouter()
     # Threads of its own: what hangs must not take them all.

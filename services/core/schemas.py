@@ -22,6 +22,8 @@ def encodable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(encodable)]
+# Whoever asks for something, in their own words.
+Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(encodable)]
 # champion, challenger, previous, the number of a version in the model registry, or the id of a release.
 ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]{0,119}$")]
 # Of a document, job or answer. PostgreSQL refuses to even look for an id with a NUL in it.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.core.errors import SettingsProblem
@@ -104,6 +104,28 @@ class Settings(BaseSettings):
     drift_reports: int = Field(20, ge=1, description="the newest reports that are kept, of about 4 MB each")
     drift_timeout_s: float = Field(300.0, gt=0, description="how long one comparison may take")
 
+    # The loop: an alert, a retraining, the gate
+    alert_token: SecretStr | None = Field(
+        None, description="the bearer token that Alertmanager sends to /v1/alerts; unset: none is taken"
+    )
+    retrain_project: Path | None = Field(
+        None, description="the git checkout that is trained again, with the extra `train`; unset: alerts open no run"
+    )
+    retrain_overlay: Path | None = Field(None, description="parameters put over the project's params.yaml")
+    retrain_command: str = Field(
+        "python -m models.retrain", description="what makes a challenger of a snapshot; runs in the project's folder"
+    )
+    retrain_timeout_s: float = Field(24 * 3600.0, gt=0, description="a training that takes longer is ended")
+    retrain_cooldown_s: float = Field(6 * 3600.0, ge=0, description="after a run, for so long no alert opens another")
+    retrain_max_per_day: int = Field(2, ge=1, description="runs that alerts may open within 24 hours")
+    retrain_collection: str = Field("default", description="whose feedback is used, and where challengers are asked")
+    retrain_dataset: str | None = Field(
+        None, description="the dataset that challengers are asked, beside what feedback gives"
+    )
+    retrain_promote: Literal["approve", "auto"] = Field(
+        "approve", description="whether a challenger that passes the gate waits for somebody, or becomes live by itself"
+    )
+
     # Answers
     answers: Literal["generated", "extractive"] = Field(
         "generated", description="`extractive`: the document's best sentence, without the generator's words"
@@ -142,7 +164,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_grace_s: int = Field(10, ge=0)
 
-    @field_validator("release_dir", "classifiers_dir", "mmr_trade_off", "traces", mode="before")
+    @field_validator(
+        "release_dir", "classifiers_dir", "mmr_trade_off", "traces", "retrain_project", "alert_token", mode="before"
+    )
     @classmethod
     def empty_is_none(cls, value: object) -> object:
         """An environment variable cannot be None; an empty one would be the current folder."""
@@ -181,6 +205,11 @@ class Settings(BaseSettings):
     def mlflow_dir(self) -> Path:
         """Where runs and their files are kept if `mlflow_uri` is unset."""
         return self.data_dir.resolve() / "mlflow"
+
+    @property
+    def retraining_dir(self) -> Path:
+        """A folder for each retraining run."""
+        return self.data_dir.resolve() / "retraining"
 
     @property
     def tracking_uri(self) -> str:

@@ -42,7 +42,8 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
-# One row, locked by every transaction that publishes a change: sequence numbers become visible in their order.
+# A row that is locked by every transaction that publishes a change: sequence numbers become visible in their order. And
+# one that is locked by whoever may open a retraining run.
 counters = Table(
     "counters",
     metadata,
@@ -166,6 +167,20 @@ classifications = Table(
     Column("body", JSON, nullable=False),
 )
 
+# What people said of answers. Rows are added, never changed: of one client's on one answer the highest version counts.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("answer_id", ID, ForeignKey("answers.id"), nullable=False),
+    Column("by", String(120), nullable=False),
+    Column("version", Integer, nullable=False),  # from 1
+    Column("verdict", String(8), nullable=False),  # up | down
+    Column("body", JSON, nullable=False),  # feedback.Said
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("answer_id", "by", "version"),
+)
+
 # What a challenger said in the place of a live answer, with the id of that one. The newest ones only: api/shadow.py.
 shadow_answers = Table(
     "shadow_answers",
@@ -227,6 +242,44 @@ verdicts = Table(
     Column("body", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Index(None, "champion", "challenger"),
+)
+
+# What Alertmanager told, each alert once: `key` is the hash of its group, its fingerprint and when it began.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("firing", Boolean, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("ends_at", Double),
+    Column("outcome", String(16), nullable=False),  # eval/alerts.py
+    Column("run_id", ID),  # that it opened
+    Column("received_at", Double, nullable=False),  # for the first time
+)
+
+# A retraining: opened by an alert, done by a job. What an interrupted one had reached is in here and in its folder.
+retraining_runs = Table(
+    "retraining_runs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, nullable=False),
+    Column("alert", JSON, nullable=False),  # name, labels, starts_at
+    Column("snapshot", JSON, nullable=False),  # eval/snapshot.py: which rows it is made from
+    Column("snapshot_sha256", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("steps", JSON, nullable=False),
+    Column("log", Text, nullable=False),  # its end
+    Column("facts", JSON(none_as_null=True)),  # how many cases and candidates the snapshot gave
+    Column("version", String(16)),  # of the challenger, in the registry
+    Column("release", String(120)),
+    Column("evaluation_id", ID),
+    Column("verdict_id", ID),
+    Column("outcome", String(20)),  # refused | waiting_approval | promoted
+    Column("detail", Text),  # of the outcome
+    Column("decided_by", String(120)),
+    Column("ended_at", Double),  # when the outcome was reached
 )
 
 # Every change of the release that is live, for ever: the database refuses to change or delete a row. An `intent` is

@@ -92,6 +92,7 @@ class JobKind(StrEnum):
     ingest = "ingest"
     evaluation = "evaluation"
     drift = "drift"
+    retraining = "retraining"
 
 
 class JobStatus(StrEnum):

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from services.core.http import Room, own_settings, service_app
 from services.core.settings import Settings
 from services.eval.resources import EvalResources, open_resources
-from services.eval.routes import drift, evaluations, releases, rouge
+from services.eval.routes import alerts, drift, evaluations, releases, retraining, rouge
 
 MAX_BODY_BYTES = max(rouge.BODY_MAX_BYTES, evaluations.BODY_MAX_BYTES)
 
@@ -17,7 +17,14 @@ MAX_BODY_BYTES = max(rouge.BODY_MAX_BYTES, evaluations.BODY_MAX_BYTES)
 def room(settings: Settings, resources: EvalResources | None = None) -> Room:
     return Room(
         name="eval",
-        routers=[rouge.router, evaluations.router, releases.router, drift.router],
+        routers=[
+            rouge.router,
+            evaluations.router,
+            releases.router,
+            drift.router,
+            alerts.router,
+            retraining.router,
+        ],
         open=lambda telemetry: nullcontext(resources) if resources else open_resources(settings, telemetry),
     )
 

@@ -13,11 +13,14 @@ from services.core.aliases import open_aliases
 from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
-from services.eval.at_scrape import tell_of_evaluations
+from services.eval.alerts import AlertDesk
+from services.eval.approvals import Approvals
+from services.eval.at_scrape import tell_of_evaluations, tell_of_retraining
 from services.eval.drift_metrics import DriftMetrics
 from services.eval.drift_store import DriftStore
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
+from services.eval.retraining import RetrainingStore
 from services.eval.store import EvaluationStore
 from services.eval.verdicts import VerdictStore
 
@@ -33,6 +36,9 @@ class EvalResources:
     names: ReleaseNames
     promotions: Promotions
     drift: DriftStore
+    retraining: RetrainingStore
+    approvals: Approvals
+    alerts: AlertDesk
     scoring: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
@@ -51,17 +57,22 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalRes
     try:
         catalog.migrate()
         names, verdicts = ReleaseNames(settings, aliases), VerdictStore(catalog.database)
+        promotions, runs = Promotions(settings, catalog.database, names), RetrainingStore(catalog)
         tell_of_evaluations(telemetry, catalog.database, verdicts)
         drift = DriftStore(catalog)
         telemetry.registry.register(DriftMetrics(settings, drift))
+        tell_of_retraining(telemetry, runs)
         yield EvalResources(
             settings,
             catalog,
             EvaluationStore(catalog),
             verdicts,
             names,
-            Promotions(settings, catalog.database, names),
+            promotions,
             drift,
+            runs,
+            Approvals(runs, promotions, names),
+            AlertDesk(settings, catalog, runs, telemetry),
         )
     finally:
         aliases.close()

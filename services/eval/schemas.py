@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from services.core.schemas import JobError, JobRef, Progress, ReleaseName, Text, encodable, iso
+from services.core.schemas import JobError, JobRef, Progress, ReleaseName, Text, Who, encodable, iso
 from services.core.types import JobStatus
 from services.eval.named import Named
 from services.eval.promote import Meant
@@ -113,7 +113,6 @@ class ReportOut(EvaluationOut):
     questions: list[dict[str, Any]]
 
 
-Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(encodable)]
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=REASON_MIN_CHARS, max_length=REASON_MAX_CHARS),

@@ -105,8 +105,17 @@ class EvaluationStore:
 
     # Evaluations -----------------------------------------------------------------------------------------------
 
-    def start(self, dataset: Dataset, collection: str, release: Asked, against: Asked | None = None) -> Evaluation:
-        """Queue an evaluation, with the one that it is judged against, and their job, in one transaction."""
+    def start(
+        self,
+        dataset: Dataset,
+        collection: str,
+        release: Asked,
+        against: Asked | None = None,
+        *,
+        keep: Callable[[Connection, str], None] | None = None,
+    ) -> Evaluation:
+        """Queue an evaluation, with the one that it is judged against, and their job, in one transaction; `keep` is
+        given its id in the same."""
         evaluation_id, against_id = new_id("eval"), new_id("eval")
         asked: list[tuple[str, Asked, str | None]] = [(evaluation_id, release, against_id if against else None)]
         if against is not None:
@@ -127,6 +136,8 @@ class EvaluationStore:
                         created_at=now,
                     )
                 )
+            if keep is not None:
+                keep(connection, evaluation_id)
         return self.get(evaluation_id)
 
     def get(self, evaluation_id: str) -> Evaluation:

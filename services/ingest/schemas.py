@@ -15,9 +15,10 @@ from services.core.types import JobKind, JobStatus, Page, PageKind
 class JobOut(BaseModel):
     id: str
     kind: JobKind
-    document_id: str | None  # what it is about: one of the three
+    document_id: str | None  # what it is about: one of these
     evaluation_id: str | None = None
     drift_window_id: str | None = None
+    retraining_run_id: str | None = None
     status: JobStatus
     progress: Progress
     error: JobError | None
@@ -33,6 +34,7 @@ class JobOut(BaseModel):
             document_id=job.subject_id if job.kind == JobKind.ingest else None,
             evaluation_id=job.subject_id if job.kind == JobKind.evaluation else None,
             drift_window_id=job.subject_id if job.kind == JobKind.drift else None,
+            retraining_run_id=job.subject_id if job.kind == JobKind.retraining else None,
             status=job.status,
             progress=Progress.of(job),
             error=JobError.of(job),

@@ -14,23 +14,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from typer.testing import CliRunner
 
 from services.cli import app
 from services.core.aliases import CHALLENGER, CHAMPION, MODEL, PREVIOUS, open_aliases
 from services.core.catalog import Catalog
+from services.core.lease import Lease
 from services.core.registry import resolve_release
 from services.core.settings import Settings
+from services.core.tables import retraining_runs
+from services.core.types import JobKind
 from services.eval.app import create_app
 from services.eval.mlflow_aliases import MOVES
 from services.eval.mlflow_child import run_child
-from services.eval.promote import Meant
+from services.eval.named import ReleaseNames
+from services.eval.promote import Meant, Promotions
 from services.eval.release_log import ReleaseLog
+from services.eval.retrain_run import RetrainingRun
+from services.eval.retraining import RetrainingStore
 from services.eval.worker import Worker
 from tests.calls import client_of, problem_of
 from tests.mlflow_server import FILES, add_version, start_mlflow
@@ -186,6 +194,55 @@ def test_the_first_promotion_keeps_the_shipped_release_to_go_back_to(desk: Desk,
     assert desk.rollback().status_code == 201  # and forth again
     assert registry.aliases()[CHAMPION] == "1"
     problem_of(desk.promote(), 409, "conflict")  # it is champion already
+
+
+def test_a_challenger_that_waits_becomes_live_when_somebody_approves_it(desk: Desk) -> None:
+    run_id, url = waiting_run(desk), "/v1/retraining-runs/{}/approve"
+    problem_of(desk.http.post(url.format(run_id)), 409, "gate_not_passed")  # judged against another champion
+    assert desk.http.get(f"/v1/retraining-runs/{run_id}").json()["status"] == "waiting_approval"
+    add_verdict(desk.catalog, desk.registry.shipped, NEW, 0.2)
+    approved = desk.http.post(url.format(run_id), json={"by": "Ada"})
+    assert approved.status_code == 200, approved.text
+    assert (approved.json()["status"], approved.json()["decided_by"]) == ("promoted", "Ada")
+    assert desk.registry.aliases()[CHAMPION] == "1"
+    [change] = desk.releases()["data"]
+    assert (change["by"], change["gate_passed"]) == ("Ada", True) and change["id"] in approved.json()["detail"]
+    problem_of(desk.http.post(url.format(run_id)), 409, "not_waiting_approval")
+    cut_off = waiting_run(desk)  # the process died between promoting and saying so
+    assert desk.http.post(url.format(cut_off)).json()["status"] == "promoted"
+    assert len(desk.releases()["data"]) == 1, "it was live already"
+
+
+@pytest.mark.parametrize(("below_bar", "status"), [([], "promoted"), (["generator"], "waiting_approval")])
+def test_promoted_by_itself_is_only_what_passes_its_own_bar_too(desk: Desk, below_bar: list[str], status: str) -> None:
+    """The last step of a run whose evaluation has ended, with promotion switched to automatic."""
+    verdict = add_verdict(desk.catalog, desk.registry.shipped, NEW, 0.2)
+    run_id = waiting_run(desk, outcome=None, facts={"below_bar": below_bar})
+    settings = desk.settings.model_copy(update={"retrain_promote": "auto"})
+    job = desk.catalog.jobs.claim("worker", 60, JobKind.retraining)
+    assert job is not None
+    aliases = open_aliases(settings)
+    names = ReleaseNames(settings, aliases)
+    running = RetrainingRun(settings, desk.catalog, names, Promotions(settings, desk.catalog.database, names))
+    evaluation = SimpleNamespace(verdict={"id": verdict, "passed": True, "why": []})
+    with Lease(desk.catalog.jobs, job, "worker", 60, threading.Event()) as lease:
+        running._decide(lease, RetrainingStore(desk.catalog).get(run_id), evaluation)
+    aliases.close()
+    run = desk.http.get(f"/v1/retraining-runs/{run_id}").json()
+    assert (run["status"], run["verdict"]) == (status, verdict)
+    assert desk.registry.aliases().get(CHAMPION) == ("1" if status == "promoted" else None)
+    assert run["decided_by"] == (f"retraining {run_id}" if status == "promoted" else None)
+
+
+def waiting_run(desk: Desk, **values: Any) -> str:
+    """A run whose challenger is version 1, as an alert and a worker leave it."""
+    with desk.catalog.database.write() as connection:
+        run_id = RetrainingStore(desk.catalog).open(
+            connection, {"name": "A", "labels": {}, "starts_at": 0.0}, "default"
+        )
+        reached = {"version": "1", "release": NEW, "outcome": "waiting_approval"} | values
+        connection.execute(sa.update(retraining_runs).where(retraining_runs.c.id == run_id).values(**reached))
+    return run_id
 
 
 def test_without_a_pass_for_exactly_these_two_nothing_becomes_live(desk: Desk) -> None:

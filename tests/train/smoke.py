@@ -11,8 +11,6 @@ where models/data/sources.yaml says.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,12 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from models.export import MAX_BYTES
-from models.files import read_yaml, sha256_of
-from models.params import merged
+from models.files import sha256_of
+from models.retrain import cloned
+from models.retrain import environment as inside
 from services.core.registry import resolve_release
 from tests.checks import Checks
 
@@ -41,7 +39,7 @@ console = Console(highlight=False)
 def main() -> int:
     checks = Checks(console)
     with tempfile.TemporaryDirectory(prefix="capstone-smoke-") as folder:
-        clone = cloned(Path(folder) / "clone")
+        clone = cloned(ROOT, Path(folder) / "clone", ROOT / "models" / "smoke.yaml")
         began = time.monotonic()
         done = repro(clone)
         took = time.monotonic() - began
@@ -58,21 +56,8 @@ def main() -> int:
     return 1 if checks.failed else 0
 
 
-def cloned(clone: Path) -> Path:
-    """The committed state of this repository, with the small parameters and the bases in place."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    small = merged(read_yaml(clone / "params.yaml", remedy=""), read_yaml(clone / "models" / "smoke.yaml", remedy=""))
-    (clone / "params.yaml").write_text(yaml.safe_dump(small, sort_keys=False), encoding="utf-8")
-    shutil.copytree(ROOT / "data" / "models", clone / "data" / "models", copy_function=os.link)
-    return clone
-
-
 def environment(clone: Path) -> dict[str, str]:
-    inside = {"PYTHONPATH": str(clone), "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'data' / 'smoke.db'}"}
-    if local := os.environ.get("CAPSTONE_TRAIN_DATA"):
-        inside["CAPSTONE_TRAIN_DATA"] = str(Path(local).resolve())  # the clone lies elsewhere
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **inside, "PATH": path, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    return inside(clone) | {"MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'data' / 'smoke.db'}"}
 
 
 def repro(clone: Path, *stages: str, capture: bool = False) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from services.core.gate_rules import read_gate_rules
 from services.core.schemas import CollectionName, Id, ReleaseName
 from services.core.settings import MIB
 from services.core.types import JobStatus
+from services.eval.comparable import require_comparable
 from services.eval.dataset import read_questions, require_documents
 from services.eval.report import report_html
 from services.eval.resources import EvalResources, resources_of
@@ -63,7 +63,8 @@ def start_evaluation(
     sides = [_asked(resources, name) for name in (release, against) if name is not None]
     known = _dataset(resources, file, dataset, collection)
     if against is not None:
-        _require_comparable(resources, sides, known)
+        questions = resources.evaluations.questions(known.id)
+        require_comparable(sides, questions, resources.names, read_gate_rules(resources.settings.params))
     evaluation = resources.evaluations.start(known, collection, *sides)
     response.headers["Location"] = f"/v1/evaluations/{evaluation.id}"
     return EvaluationOut.of(evaluation)
@@ -127,20 +128,6 @@ def _finished(resources: EvalResources, evaluation_id: str) -> Evaluation:
 
 def _asked(resources: EvalResources, name: str) -> Asked:
     return Asked(name, resources.names.asked(name).release)
-
-
-def _require_comparable(resources: EvalResources, sides: Sequence[Asked], dataset: Dataset) -> None:
-    """Raises InvalidRequest where hours of asking could not end in a verdict."""
-    if any(side.release_id is None for side in sides):
-        raise InvalidRequest("Only the bases are served, without a release: there is nothing to compare.")
-    if sides[0].release_id == sides[1].release_id:
-        raise InvalidRequest(f"{sides[0].name!r} and {sides[1].name!r} are the same release, {sides[0].release_id}.")
-    if resources.names.live().release not in [side.release_id for side in sides]:
-        raise InvalidRequest("One of the two must be the champion: besides it, one release at a time is in memory.")
-    least = read_gate_rules(resources.settings.params).min_questions
-    answerable = sum(question.answerable for question in resources.evaluations.questions(dataset.id))
-    if answerable < least:
-        raise InvalidRequest(f"The gate wants {least} answerable questions at least, and the dataset has {answerable}.")
 
 
 def _dataset(resources: EvalResources, file: UploadFile | None, name: str | None, collection: str) -> Dataset:

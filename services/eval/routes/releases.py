@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from services.core.aliases import CHALLENGER, PREVIOUS
 from services.core.errors import ModelProblem, Unavailable
+from services.core.http import somebody
 from services.core.schemas import Id
 from services.eval.release_log import Change
 from services.eval.resources import EvalResources, resources_of
@@ -33,7 +34,7 @@ def promote(resources: Resources, request: Request, body: PromotionIn) -> Change
     exactly the one that is live, or `override_reason` says why it should be live all the same. 409
     `release_in_progress` if another change is under way, 503 `unavailable` if the registry does not answer.
     """
-    who = body.by or _address(request)
+    who = body.by or somebody(request)
     return ChangeOut.of(resources.promotions.promote(body.release, by=who, override_reason=body.override_reason))
 
 
@@ -42,7 +43,7 @@ def roll_back(resources: Resources, request: Request, body: RollbackIn | None = 
     """Make the release live again that was before: `champion` and `previous` swap, so a second call undoes the first.
     409 `nothing_to_roll_back`, 409 `release_in_progress`, 503 `unavailable`."""
     given = body or RollbackIn()
-    who = given.by or _address(request)
+    who = given.by or somebody(request)
     return ChangeOut.of(resources.promotions.roll_back(by=who, reason=given.reason or None))
 
 
@@ -81,7 +82,3 @@ def _aliases(resources: EvalResources) -> tuple[AliasesOut | None, str]:
     except (Unavailable, ModelProblem) as error:  # or the shipped release is not there to be named
         return None, error.detail
     return out, "ok"
-
-
-def _address(request: Request) -> str:
-    return f"somebody at {request.client.host}" if request.client else "somebody"
