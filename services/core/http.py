@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.core.middleware import RequestScope
 from services.core.problems import install_handlers
+from services.core.process import give_large_blocks_back
 from services.core.settings import Settings, load_settings
 from services.core.telemetry import Telemetry, configure_logging, silence_libraries
 from services.core.tracing import open_provider
@@ -58,6 +59,7 @@ def service_app(
 ) -> FastAPI:
     """An application serving `rooms`, with /livez, /readyz, /metrics and /docs."""
     silence_libraries()
+    give_large_blocks_back()
     service = rooms[0].name if len(rooms) == 1 else "capstone"
     provider = open_provider(settings.traces, service, version()) if settings.traces else None
     telemetry = Telemetry(service, provider.get_tracer("capstone")) if provider else Telemetry(service)

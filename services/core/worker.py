@@ -23,7 +23,7 @@ from services.core.catalog import Catalog
 from services.core.errors import CapstoneError, JobProblem
 from services.core.jobs import Job, JobCancelled, LeaseLost
 from services.core.lease import Lease, WorkerStopping
-from services.core.process import die_with_parent
+from services.core.process import die_with_parent, give_large_blocks_back
 from services.core.settings import Settings, load_settings
 from services.core.telemetry import configure_logging, silence_libraries
 from services.core.types import JobKind, JobStatus
@@ -144,6 +144,7 @@ def work(*workers: Callable[[Settings, Catalog, threading.Event], JobWorker]) ->
     settings = load_settings()
     configure_logging(settings.log_level)
     silence_libraries()
+    give_large_blocks_back()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
