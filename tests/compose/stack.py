@@ -46,7 +46,9 @@ class Stack:
         self.stand_ins = stand_ins
         files = ["-f", "docker-compose.yml", *(["-f", "tests/compose/stand_ins.yml"] if stand_ins else [])]
         self._compose = ["docker-compose", "-p", PROJECT, *files]
-        self._env = dict(os.environ) | {"CAPSTONE_PORT": str(port), "CAPSTONE_GRAFANA_PORT": str(port + 1)}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        self._env = dict(os.environ) | {"CAPSTONE_GIT_COMMIT": commit or "unknown"}
+        self._env |= {"CAPSTONE_PORT": str(port), "CAPSTONE_GRAFANA_PORT": str(port + 1)}
 
     def compose(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run docker-compose; returns what it printed. Raises SystemExit with its complaints if it fails."""
@@ -85,7 +87,7 @@ class Stack:
         return {name: one for name, one in by_name.items() if name not in ("secrets", "weights")}
 
     def run_inside(self, service: str, *command: str, stdin: str | None = None) -> str:
-        return self.compose("exec", "--no-TTY", service, *command, stdin=stdin).strip()
+        return self.compose("exec", "-T", service, *command, stdin=stdin).strip()
 
     def crash(self, service: str, within_s: float = 300) -> float:
         """Kill the main process of a service from outside, which the engine takes for a crash; returns the seconds
