@@ -62,7 +62,7 @@ def _networks(stack: Stack, checks: Checks) -> None:
     for service, host, port in (("eval", "chroma", 8000), ("ingest-worker", "mlflow", 5000), ("api", "1.1.1.1", 443)):
         checks.check(f"{service} cannot reach {host}:{port}", not _reaches(stack, service, host, port))
     told = stack.run_inside(
-        "gateway", "sh", "-c", "wget -T 3 -q -O /dev/null http://1.1.1.1 && echo reached || echo not"
+        "gateway", "sh", "-c", "timeout 5 wget -q -O /dev/null http://1.1.1.1 && echo reached || echo not"
     )
     checks.check("gateway cannot reach the internet", told.endswith("not"), told)
 
