@@ -48,10 +48,13 @@ def main() -> None:
     parser.add_argument("--manuals", type=Path, default=GOLD / "pdf", help="a folder of PDFs")
     parser.add_argument("--questions", type=Path, default=GOLD / "questions.jsonl", help="about these PDFs")
     parser.add_argument("--no-build", action="store_true", help="the images are there")
+    parser.add_argument(
+        "--running", type=int, metavar="PORT", help="go on with what --keep left, at its gateway's port"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the containers and volumes there at the end")
     given = parser.parse_args()
     require_engine()
-    stack = Stack(free_port(), stand_ins=not can_reach_registry())
+    stack = Stack(given.running or free_port(), stand_ins=not can_reach_registry())
     if stack.stand_ins:
         console.print(
             "No registry can be reached. PostgreSQL, nginx, Prometheus and Alertmanager are Debian's, in images made "
@@ -68,12 +71,8 @@ def main() -> None:
 
 
 def prove(stack: Stack, given: argparse.Namespace) -> None:
-    stack.compose("down", "--volumes", "--timeout", "5")
-    if not given.no_build:
-        for image, seconds in stack.build():
-            console.print(f"{seconds:8.1f} s  build {image}")
-    with step("up, the first start, until all are healthy"):
-        stack.up()
+    if not given.running:
+        started(stack, build=not given.no_build)
     looked_at(stack, checks)
     manuals = sorted(given.manuals.glob("*.pdf")) or [EXAMPLE]
     with httpx.Client(base_url=stack.url, timeout=600, trust_env=False) as http:
@@ -93,6 +92,15 @@ def prove(stack: Stack, given: argparse.Namespace) -> None:
             checks.check(f"after down and up: {name} as before", found[name] == value)
         with step("a question after that"):
             checks.check("an answer is given", bool(answer(http, "How long are files in /var/tmp kept?")["id"]))
+
+
+def started(stack: Stack, build: bool) -> None:
+    stack.compose("down", "--volumes", "--timeout", "5")
+    if build:
+        for image, seconds in stack.build():
+            console.print(f"{seconds:8.1f} s  build {image}")
+    with step("up, the first start, until all are healthy"):
+        stack.up()
 
 
 def ingested(http: httpx.Client, manuals: list[Path]) -> dict[str, str]:
@@ -128,7 +136,7 @@ def asked(http: httpx.Client, questions: Path, names: set[str]) -> list[str]:
     for row in rows:
         with step(f"ask: {row['question']}"):
             given = answer(http, row["question"])
-        console.print(f"            {given['mode']}: {given['text'][:120]}")
+        console.print(f"            {given['mode']}: {given['answer'][:120]}")
         quotes = given["citations"]
         checks.check("each quote is verified", all(quote["verified"] for quote in quotes), len(quotes))
         ids.append(given["id"])
