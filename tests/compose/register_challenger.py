@@ -19,10 +19,12 @@ with tempfile.TemporaryDirectory() as scratch:
     release.write(folder)
     uri = load_settings().tracking_uri
     client = MlflowClient(uri, registry_uri=uri)
-    experiment = client.create_experiment("proof")
+    known = client.get_experiment_by_name("proof")
+    experiment = known.experiment_id if known else client.create_experiment("proof")
     run = client.create_run(experiment).info
     client.log_artifacts(run.run_id, str(folder), "release")
-    client.create_registered_model(MODEL)
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL)
     source = f"{run.artifact_uri}/release"
     version = client.create_model_version(MODEL, source, run.run_id, tags={"release": release.id})
     client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
