@@ -182,7 +182,7 @@ def evaluated_and_promoted(stack: Stack, http: httpx.Client, questions: Path, na
     rows = "".join(json.dumps(row) + "\n" for row in some).encode()
     challenger = stack.run_inside("eval", "python", "-", stdin=REGISTER.read_text()).splitlines()[-1]
     with step(f"evaluate {challenger} against the champion, {len(some)} questions"):
-        form = {"dataset": "proof", "release": "challenger", "against": "champion"}
+        form = {"dataset": "judged", "release": "challenger", "against": "champion"}
         started = http.post("/v1/evaluations", files={"file": ("q.jsonl", rows)}, data=form).raise_for_status().json()
         ended(http, started["job"]["id"])
     evaluation = http.get(f"/v1/evaluations/{started['id']}").json()
