@@ -9,13 +9,13 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test check watch crash offline train register smoke loop bench clean
+.PHONY: help run setup weights test check watch crash offline e2e-compose train register smoke loop bench clean
 
 # Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: weights  ## set up everything, ingest the example, ask it a question, keep serving on 127.0.0.1:8000
 	$(BIN)/capstone up --example --log-level WARNING
@@ -39,6 +39,9 @@ crash: weights  ## kill -9 the platform again and again during ingest; nothing m
 
 offline: weights  ## start, ingest and ask in a network namespace that has nothing but loopback
 	$(BIN)/python -m tests.offline.cut_network
+
+e2e-compose: setup  ## all services in containers: build, start, ingest, ask, promote, kill each, stop, start again
+	$(BIN)/python -m tests.compose.prove
 
 train: weights  ## data to release: what is not up to date; an hour or two on two cores if nothing is
 	$(BIN)/dvc repro

@@ -83,7 +83,9 @@ class Classifiers:
         return found
 
 
-def open_sufficiency(kind: str, release: Release | None, models_dir: Path, threads: int) -> ServedClassifier | None:
+def open_sufficiency(
+    kind: str, release: Release | None, models_dir: Path, threads: int, device: str = "cpu"
+) -> ServedClassifier | None:
     """The classifier of the release, or the one without weights, which no release brings; None of bases alone.
 
     Raises ModelProblem if it does not fit its base.
@@ -93,14 +95,15 @@ def open_sufficiency(kind: str, release: Release | None, models_dir: Path, threa
     if release is None:
         return None
     base = resolve(models_dir, "classifier-base")
-    return _served(open_classifier(kind, release.classifier, base, threads), release.classifier, base, release)
+    opened = open_classifier(kind, release.classifier, base, threads, device)
+    return _served(opened, release.classifier, base, release)
 
 
-def open_named(folder: Path, models_dir: Path, threads: int) -> list[ServedClassifier]:
+def open_named(folder: Path, models_dir: Path, threads: int, device: str = "cpu") -> list[ServedClassifier]:
     """The classifiers in `folder`, which no release brings. Raises ModelProblem if one is changed or does not fit."""
     found = find_classifiers(folder)
     base = resolve(models_dir, "classifier-base") if found else None
-    return [_served(open_classifier("transformers", files, base, threads), files, base) for files in found]
+    return [_served(open_classifier("transformers", files, base, threads, device), files, base) for files in found]
 
 
 def require_names(served: Iterable[ServedClassifier], taken: Iterable[str]) -> None:

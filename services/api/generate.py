@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from services.core.chat import chat_ids
-from services.core.encoder import cpu_has_bfloat16
+from services.core.encoder import has_bfloat16
 from services.core.errors import InvalidRequest, ModelProblem
 from services.core.prompt import Message
 from services.core.registry import ModelFiles, require_base, resolve
@@ -67,10 +67,10 @@ class Generator(Protocol):
 class TransformersGenerator:
     """A causal language model from a verified local folder, optionally with a verified PEFT LoRA adapter merged in.
 
-    Uses bfloat16 where the CPU multiplies it in hardware, else float32.
+    Uses bfloat16 where the processor multiplies it in hardware, else float32. `device` is PyTorch's name of one.
     """
 
-    def __init__(self, files: ModelFiles, adapter: ModelFiles | None, threads: int) -> None:
+    def __init__(self, files: ModelFiles, adapter: ModelFiles | None, threads: int, device: str = "cpu") -> None:
         """Raises ModelProblem if the adapter was trained from another base or does not fit it."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -83,13 +83,13 @@ class TransformersGenerator:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
             files.folder,
-            dtype=torch.bfloat16 if cpu_has_bfloat16() else torch.float32,
+            dtype=torch.bfloat16 if has_bfloat16(device) else torch.float32,
             local_files_only=True,
             use_safetensors=True,
         )
         if adapter is not None:
             model = _with_adapter(model, adapter.folder)
-        self._model = model.eval()
+        self._model = model.eval().to(device)
         self._context_tokens = int(model.config.max_position_embeddings)
 
     def stream(self, messages: Sequence[Message], decoding: Decoding, stop: threading.Event) -> Iterator[str | Finish]:
@@ -125,7 +125,8 @@ class TransformersGenerator:
         import torch
 
         ids = chat_ids(self._tokenizer, messages)
-        return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.int64)}
+        read = torch.tensor([ids], device=self._model.device)
+        return {"input_ids": read, "attention_mask": torch.ones_like(read)}
 
 
 class _Run:
@@ -275,8 +276,10 @@ def model_name(model_id: str) -> str:
     return model_id.partition("@")[0]
 
 
-def open_generator(kind: str, models_dir: Path, adapter: ModelFiles | None, threads: int) -> Generator:
+def open_generator(
+    kind: str, models_dir: Path, adapter: ModelFiles | None, threads: int, device: str = "cpu"
+) -> Generator:
     """The generator a setting names: `transformers` (verified weights) or `scripted`. Raises ModelProblem."""
     if kind == "scripted":
         return ScriptedGenerator()
-    return TransformersGenerator(resolve(models_dir, "generator"), adapter, threads)
+    return TransformersGenerator(resolve(models_dir, "generator"), adapter, threads, device)

@@ -80,7 +80,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
         shipped = resolve_release(folder, settings.models_dir) if folder else None  # refuses before anything is loaded
         metrics = ApiMetrics(telemetry)
         encoder = WatchedEncoder(
-            open_encoder(settings.encoder, settings.models_dir, settings.torch_threads),
+            open_encoder(settings.encoder, settings.models_dir, settings.torch_threads, settings.device),
             lambda texts: metrics.batch("encoder", texts),
         )
         dense, lexical = stack.enter_context(_views(settings, catalog, encoder))

@@ -91,7 +91,9 @@ class Loader:
         self._settings = settings
         self._shared = shared
         folder, models_dir, threads = settings.named_classifiers, settings.models_dir, settings.torch_threads
-        self._named: Sequence[ServedClassifier] = open_named(folder, models_dir, threads) if folder else []
+        self._named: Sequence[ServedClassifier] = (
+            open_named(folder, models_dir, threads, settings.device) if folder else []
+        )
         self._git_commit = git_commit()
 
     def load(self, release: Release | None) -> Served:
@@ -101,10 +103,10 @@ class Loader:
         """
         settings, shared = self._settings, self._shared
         models_dir, threads = settings.models_dir, settings.torch_threads
-        sufficiency = open_sufficiency(settings.classifier, release, models_dir, threads)
+        sufficiency = open_sufficiency(settings.classifier, release, models_dir, threads, settings.device)
         classifiers = [self._watched(one) for one in [*([sufficiency] if sufficiency else []), *self._named]]
         adapter = release.adapter if release and settings.adapter else None
-        generator = open_generator(settings.generator, models_dir, adapter, threads)
+        generator = open_generator(settings.generator, models_dir, adapter, threads, settings.device)
         require_names(classifiers, [model_name(shared.encoder.id), model_name(generator.id)])
         by_name = Classifiers(classifiers, shared.classifying, shared.log)
         # Bases alone come without a trained one; shared words are a judge too.

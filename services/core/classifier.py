@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.encoder import cpu_has_bfloat16
+from services.core.encoder import has_bfloat16
 from services.core.errors import ModelProblem
 from services.core.registry import ModelFiles, require_base
 
@@ -97,7 +97,7 @@ class TransformersClassifier:
     """A DistilBERT with a classification head; its word embeddings and its tokenizer are those of `base`.
 
     bfloat16 is used where the processor multiplies it in hardware; the head and the probabilities are float32 either
-    way. `device` is PyTorch's name of one: serving uses the CPU, training and judging a GPU where there is one.
+    way. `device` is PyTorch's name of one.
     """
 
     def __init__(self, files: ModelFiles, base: ModelFiles, threads: int, device: str = "cpu") -> None:
@@ -115,8 +115,7 @@ class TransformersClassifier:
             raise ModelProblem(f"{files.folder / CONFIG} does not have as many labels as the weights have outputs.")
         model: Any = self._model  # its `to` is not typed
         model.to(device)
-        half = torch.cuda.is_bf16_supported() if device.startswith("cuda") else cpu_has_bfloat16()
-        model.distilbert.to(torch.bfloat16 if half else torch.float32)
+        model.distilbert.to(torch.bfloat16 if has_bfloat16(device) else torch.float32)
 
     def classify(self, inputs: Sequence[Input]) -> list[Classification]:
         encodings = self._tokenizer.encode_batch([text if pair is None else (text, pair) for text, pair in inputs])
@@ -200,7 +199,9 @@ class OverlapClassifier:
         return _classification(self.labels, row, len(asked) + len(given), total > self.max_tokens)
 
 
-def open_classifier(kind: str, files: ModelFiles | None, base: ModelFiles | None, threads: int) -> Classifier:
+def open_classifier(
+    kind: str, files: ModelFiles | None, base: ModelFiles | None, threads: int, device: str = "cpu"
+) -> Classifier:
     """The classifier a setting names: `transformers` (verified `files` over their `base`) or `overlap`.
 
     Raises ModelProblem if the files are not given or do not fit together.
@@ -209,7 +210,7 @@ def open_classifier(kind: str, files: ModelFiles | None, base: ModelFiles | None
         return OverlapClassifier()
     if files is None or base is None:
         raise ModelProblem("A classifier of the kind 'transformers' needs a trained model folder and its base.")
-    return TransformersClassifier(files, base, threads)
+    return TransformersClassifier(files, base, threads, device)
 
 
 def open_tokenizer(base_folder: Path, max_tokens: int) -> Tokenizer:

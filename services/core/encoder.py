@@ -44,20 +44,20 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """A sentence-transformers model read from a local folder of safetensors.
 
-    bfloat16 is used where the CPU multiplies it in hardware; vectors are returned as float32 either way.
+    bfloat16 is used where the processor multiplies it in hardware; vectors are returned as float32 either way.
     """
 
-    def __init__(self, folder: Path, model_id: str) -> None:
+    def __init__(self, folder: Path, model_id: str, device: str = "cpu") -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
         self.id = model_id
         self._model: SentenceTransformer = SentenceTransformer(
             str(folder),
-            device="cpu",
+            device=device,
             local_files_only=True,
             trust_remote_code=False,
-            model_kwargs={"dtype": torch.bfloat16 if cpu_has_bfloat16() else torch.float32},
+            model_kwargs={"dtype": torch.bfloat16 if has_bfloat16(device) else torch.float32},
         )
         self.dim = int(self._model.get_embedding_dimension() or 0)
         self.max_tokens = int(self._model.max_seq_length or 512) - 2  # [CLS] and [SEP]
@@ -101,15 +101,18 @@ class HashingEncoder:
         return [match.span() for match in self._WORD.finditer(text)]
 
 
-def open_encoder(kind: str, models_dir: Path, threads: int) -> Encoder:
-    """The encoder a setting names: `sentence` (verified weights in `models_dir`) or `hashing`. Raises ModelProblem."""
+def open_encoder(kind: str, models_dir: Path, threads: int, device: str = "cpu") -> Encoder:
+    """The encoder a setting names: `sentence` (verified weights in `models_dir`) or `hashing`. Raises ModelProblem.
+
+    `device` is PyTorch's name of one.
+    """
     if kind == "hashing":
         return HashingEncoder()
     import torch
 
     torch.set_num_threads(threads)
     files = resolve(models_dir, "encoder")
-    return SentenceEncoder(files.folder, files.id)
+    return SentenceEncoder(files.folder, files.id, device)
 
 
 def unit_rows(vectors: Vectors) -> Vectors:
@@ -121,6 +124,15 @@ def unit_rows(vectors: Vectors) -> Vectors:
         vectors[empty, 0] = 1.0
         norms[empty] = 1.0
     return np.asarray(vectors / norms, np.float32)
+
+
+def has_bfloat16(device: str) -> bool:
+    """True where `device`, PyTorch's name of one, multiplies bfloat16 in hardware."""
+    if not device.startswith("cuda"):
+        return cpu_has_bfloat16()
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported())
 
 
 def cpu_has_bfloat16() -> bool:

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     release_poll_s: float = Field(
         5.0, ge=0, description="how often the alias `champion` is looked at in MLflow; 0: only at start"
     )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where encoder, classifiers and generator compute")
     torch_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
     # Upload and parsing

@@ -24,7 +24,9 @@ class Worker(JobWorker):
     def __init__(self, settings: Settings, catalog: Catalog, stopping: threading.Event) -> None:
         super().__init__(settings, catalog, stopping)
         self._files = FileStore(settings.files_dir)
-        encoder = functools.cache(lambda: open_encoder(settings.encoder, settings.models_dir, settings.torch_threads))
+        encoder = functools.cache(
+            lambda: open_encoder(settings.encoder, settings.models_dir, settings.torch_threads, settings.device)
+        )
         self._pipeline = IngestPipeline(catalog, encoder, parse_limits(settings))
 
     def do(self, lease: Lease) -> None:
