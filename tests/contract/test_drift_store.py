@@ -19,12 +19,13 @@ from services.core.errors import (
     TooFewCaptures,
 )
 from services.core.lease import Lease
-from services.core.tables import captures, drift_references, jobs
-from services.core.types import JobKind, JobStatus
+from services.core.tables import captures, drift_references
+from services.core.types import JobKind
 from services.eval.drift import DriftTest
 from services.eval.drift_store import DriftStore, State
 from tests.drifting import KIND, OTHER, RULES
 from tests.drifting import captures as made
+from tests.queue import open_jobs
 
 
 def judge_next(catalog: Catalog, drift: bool) -> str:
@@ -38,12 +39,6 @@ def judge_next(catalog: Catalog, drift: bool) -> str:
 
 def state(catalog: Catalog) -> State:
     return DriftStore(catalog).state(RULES, 10)
-
-
-def open_jobs(catalog: Catalog) -> int:
-    with catalog.database.read() as connection:
-        mine = jobs.c.kind == JobKind.drift, jobs.c.status == JobStatus.queued
-        return int(connection.execute(sa.select(sa.func.count()).where(*mine)).scalar_one())
 
 
 def numbers(catalog: Catalog) -> list[int | None]:
@@ -90,7 +85,7 @@ def test_the_first_captures_of_a_release_become_its_reference_and_full_windows_f
     assert reference.vectors[:, 0].tolist() == list(range(40)) == reference.figures["top_score"]
     assert rows.vectors[:, 0].tolist() == list(range(40, 60)) and reference.kind == rows.kind == KIND
     assert store.follow(RULES) == [], "each window is queued once"
-    assert open_jobs(catalog) == 2
+    assert open_jobs(catalog, JobKind.drift) == 2
 
 
 def test_a_window_is_queued_once_however_many_look(catalog: Catalog) -> None:
@@ -100,7 +95,7 @@ def test_a_window_is_queued_once_however_many_look(catalog: Catalog) -> None:
             window for found in pool.map(lambda _: DriftStore(catalog).follow(RULES), range(6)) for window in found
         ]
     assert len(queued) == len(set(queued)) == 3
-    assert numbers(catalog) == [3, 2, 1] and open_jobs(catalog) == 3
+    assert numbers(catalog) == [3, 2, 1] and open_jobs(catalog, JobKind.drift) == 3
 
 
 def test_an_alarm_takes_two_windows_in_a_row(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ from services.core.errors import Conflict, NotFound
 from services.core.jobs import JobCancelled, LeaseLost
 from services.core.types import JobKind, JobStatus
 from tests import samples
+from tests.queue import open_jobs
 
 
 def test_a_job_is_given_to_one_worker_only(catalog: Catalog) -> None:
@@ -98,7 +99,7 @@ def test_checkpoints_go_when_the_job_ends(catalog: Catalog) -> None:
     catalog.jobs.checkpoint(job.id, "worker", "page", 1, b"one", done=1, total=1)
     catalog.jobs.end(job.id, "worker", JobStatus.failed, error=("damaged", "It is cut off."))
     assert catalog.jobs.checkpoints(job.id, "page") == {}
-    assert catalog.jobs.unfinished() == 0
+    assert open_jobs(catalog) == 0
 
 
 def test_a_worker_takes_jobs_of_its_kind_only(catalog: Catalog) -> None:
@@ -111,7 +112,7 @@ def test_a_worker_takes_jobs_of_its_kind_only(catalog: Catalog) -> None:
     assert catalog.jobs.release_all(JobKind.ingest) == 0
     taken = catalog.jobs.claim("worker", 60)
     assert taken is not None and taken.id == ingest.id
-    assert (catalog.jobs.unfinished(), catalog.jobs.unfinished(JobKind.evaluation)) == (1, 1)
+    assert (open_jobs(catalog), open_jobs(catalog, JobKind.evaluation)) == (1, 1)
 
 
 def test_progress_is_shown_with_the_work_or_not_at_all(catalog: Catalog) -> None:

@@ -30,6 +30,7 @@ from tests.calls import problem_of
 from tests.drifting import RULES, captures, write_params
 from tests.one_machine import one_machine
 from tests.papers import story
+from tests.queue import open_jobs
 from tests.server import QUICK, start_worker
 from tests.waiting import until
 
@@ -257,6 +258,6 @@ def test_a_killed_worker_judges_a_window_once(tmp_path: Path) -> None:
     found = store.state(RULES, 9)
     [window] = found.windows
     assert (window.number, window.drift, window.status, found.captured) == (1, True, "succeeded", 5)
-    assert catalog.jobs.unfinished(JobKind.drift) == 0
+    assert open_jobs(catalog, JobKind.drift) == 0
     assert [path.name for path in settings.drift_dir.iterdir()] == [f"{window.id}.html"]
     catalog.close()

@@ -24,6 +24,7 @@ from tests.calls import problem_of
 from tests.one_machine import one_machine
 from tests.papers import story
 from tests.questions import jsonl, story_questions
+from tests.queue import open_jobs
 from tests.server import QUICK, start_worker
 from tests.waiting import until
 
@@ -169,7 +170,7 @@ def test_nothing_starts_on_a_bad_file(desk: Desk) -> None:
     asked = {"files": {"file": ("good.jsonl", jsonl(QUESTIONS))}, "data": {"against": "champion"}}
     problem_of(desk.http.post("/v1/evaluations", **asked), 422, "invalid_request")  # the bases alone are no release
     assert len(desk.http.get("/v1/evaluations").json()["data"]) == before
-    assert desk.catalog.jobs.unfinished(JobKind.evaluation) == 0
+    assert open_jobs(desk.catalog, JobKind.evaluation) == 0
 
 
 def test_a_killed_worker_repeats_no_finished_question(desk: Desk) -> None:

@@ -35,6 +35,7 @@ from tests.mlflow_server import add_version
 from tests.one_machine import one_machine
 from tests.papers import story
 from tests.questions import jsonl, story_questions
+from tests.queue import open_jobs
 from tests.releases import Places, make_adapter, make_release, seal
 from tests.server import ROOT
 from tests.waiting import until
@@ -239,7 +240,7 @@ def test_nothing_starts_that_could_not_end_in_a_verdict(desk: Desk) -> None:
     asked = {"release": "challenger", "against": "champion"}
     few = problem_of(desk.http.post("/v1/evaluations", files=files, data=asked), 422, "invalid_request")
     assert "2 answerable questions" in few["detail"]
-    assert desk.catalog.jobs.unfinished(KIND) == 0
+    assert open_jobs(desk.catalog, KIND) == 0
 
 
 def test_a_release_that_is_gone_fails_the_evaluation_with_the_words_of_the_api(desk: Desk) -> None:
@@ -259,7 +260,7 @@ def test_a_release_that_is_gone_fails_the_evaluation_with_the_words_of_the_api(d
 def test_the_command_shows_the_verdict_and_ends_with_it(desk: Desk, tmp_path: Path) -> None:
     questions, report = tmp_path / "story.jsonl", tmp_path / "report.html"
     questions.write_bytes(jsonl(QUESTIONS))
-    worker = threading.Thread(target=lambda: [until(lambda: desk.catalog.jobs.unfinished(KIND) == 1), desk.work()])
+    worker = threading.Thread(target=lambda: [until(lambda: open_jobs(desk.catalog, KIND) == 1), desk.work()])
     worker.start()
     words = ["evaluate", str(questions), "--release", "challenger", "--against", "champion", "--report", str(report)]
     done = CliRunner().invoke(app, [*words, "--url", str(desk.http.base_url)], env={"COLUMNS": "160"})
