@@ -25,6 +25,7 @@ from services.ingest.resources import parse_limits
 from services.ingest.worker import Worker
 from tests import poison
 from tests.papers import story, story_page
+from tests.queue import open_jobs
 from tests.waiting import until
 
 PAGES = 3 * ENCODE_BATCH + 5  # one chunk a page: four batches of vectors
@@ -141,9 +142,9 @@ def test_run_works_until_it_is_stopped(desk: Desk) -> None:
     thread = threading.Thread(target=desk.worker(stopping, job_poll_s=0.01).run)
     thread.start()
     try:
-        until(lambda: desk.catalog.jobs.unfinished() == 0)
+        until(lambda: open_jobs(desk.catalog) == 0)
         late = desk.send(story("the sequel", 2), "late.pdf")
-        until(lambda: desk.catalog.jobs.unfinished() == 0)
+        until(lambda: open_jobs(desk.catalog) == 0)
     finally:
         stopping.set()
         thread.join(10)
