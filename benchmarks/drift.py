@@ -71,7 +71,7 @@ ELSEWHERE = (
 NONE = "none"
 WINDOWS, PLANTED_WINDOWS = 10, 4  # for each reference
 MAX_FALSE, MIN_FOUND = 0.05, 0.9
-SIZES = {NONE: 1_500, "topic": 400, "language": 300, "length": 300, "garbage": 300}
+SIZES = {NONE: 2_500, "topic": 450, "language": 450, "length": 450, "garbage": 450}
 
 GERMAN = (
     ["Wie kann ich", "Warum sollte man", "Wann darf man", "Weshalb muss ich"],
