@@ -68,7 +68,7 @@ def _curve(folder: Path, name: str) -> dict[str, Any]:
 def _points(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            found = [{"step": float(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(file)]
+            found = [{"step": int(float(row["step"])), "loss": float(row["loss"])} for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(path, f"it holds no curve ({type(error).__name__} {error})", remedy=REMEDY) from error
     if not found:

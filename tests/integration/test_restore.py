@@ -32,6 +32,7 @@ def test_exporting_again_makes_the_models_that_ship(
     shipped, again = (resolve_release(folder, models_dir) for folder in (ROOT / "release", tmp_path / "release"))
     assert (again.classifier.id, again.adapter.id) == (shipped.classifier.id, shipped.adapter.id)
     assert again.thresholds == shipped.thresholds
+    assert (again.plan, again.sentences) == (shipped.plan, shipped.sentences)
 
 
 def test_curves_are_those_of_the_reports(folders: tuple[Path, Path]) -> None:
