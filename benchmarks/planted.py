@@ -105,6 +105,8 @@ def planted(folder: Path, models: Path, name: str) -> str:
         name=name,
         prompt=shipped.prompt,
         thresholds=shipped.thresholds,
+        plan=shipped.plan,
+        sentences=shipped.sentences,
         git_commit=git_commit(),
     )
     return release.id

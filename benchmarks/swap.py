@@ -153,7 +153,14 @@ def two_releases(root: Path, models: Path, *, fast: bool) -> tuple[tuple[Release
     weaken(folder / "adapter")
     thresholds = {**first.thresholds, "support": first.thresholds["support"] - 0.05}
     second = write_release(
-        folder, models, name=first.name, prompt=first.prompt, thresholds=thresholds, git_commit=first.git_commit
+        folder,
+        models,
+        name=first.name,
+        prompt=first.prompt,
+        thresholds=thresholds,
+        plan=first.plan,
+        sentences=first.sentences,
+        git_commit=first.git_commit,
     )
     return (first, second), models
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from services.core.plan import DEFAULT_PLAN, Plan
+from services.core.plan import DEFAULT_PLAN, DEFAULT_SENTENCES, Plan
 from services.core.prompt import Prompt
 from services.core.registry import (
     ModelFiles,
@@ -89,6 +89,7 @@ def seal(
         thresholds={"sufficient": sufficient},
         git_commit=COMMIT,
         plan=plan,
+        sentences=DEFAULT_SENTENCES,
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from services.core.errors import ModelProblem
-from services.core.plan import DEFAULT_PLAN, DEFAULT_SENTENCES, Plan, SentencePlan
+from services.core.plan import Plan, SentencePlan
 from services.core.prompt import Prompt
 from services.core.release import RELEASE, RELEASE_REMEDY, ReleaseForm, read_release
 
@@ -173,8 +173,8 @@ def write_release(
     prompt: Prompt,
     thresholds: Mapping[str, float],
     git_commit: str,
-    plan: Plan = DEFAULT_PLAN,
-    sentences: SentencePlan = DEFAULT_SENTENCES,
+    plan: Plan,
+    sentences: SentencePlan,
 ) -> Release:
     """Write `release.json` over `folder/classifier` and `folder/adapter`, and resolve the result.
 
