@@ -2,12 +2,13 @@
 
     python benchmarks/planted.py [--manuals DIR] [--answers extractive|generated]
 
-Starts `capstone up` on an empty data folder with the release that ships, and plants two more in its registry: `worse`,
-the same with the two labels of its classifier exchanged, so that it takes what does not answer for what does; and
-`same`, which differs by its name alone. Each comparison is one evaluation that asks both releases every question in
-turn, as `capstone evaluate --release ... --against champion` does, about the example document (and manuals in DIR).
-Then what is said is tried: a promotion that must be refused, an override, one that must pass, a rollback. Prints each
-verdict, with the gate's own intervals. Exit code 1 if anything comes out otherwise.
+Starts `capstone up` on an empty data folder with the release that ships, and plants three more in its registry:
+`worse`, the same with the two labels of its classifier exchanged, so that it takes what does not answer for what does;
+`shuffled`, the same with the rows of its adapter's weights in another order, so that it says other words than it
+learned; and `same`, which differs by its name alone. Each comparison is one evaluation that asks both releases every
+question in turn, as `capstone evaluate --release ... --against champion` does, about the example document (and manuals
+in DIR). Then what is said is tried: promotions that must be refused, an override, one that must pass, a rollback.
+Prints each verdict, with the gate's own intervals. Exit code 1 if anything comes out otherwise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 from _side_by_side import REPOSITORY, capstone_server
 from safetensors.torch import load_file, save_file
 
@@ -51,14 +53,16 @@ def main() -> None:
         root = Path(scratch)
         shipped = resolve_release(SHIPPED, models).id
         worse = planted(root / "worse", models, "worse")
+        shuffled = planted(root / "shuffled", models, "shuffled")
         same = planted(root / "same", models, "same")
-        numbers = {name: registered(root, name, release) for name, release in (("worse", worse), ("same", same))}
+        made = {"worse": worse, "shuffled": shuffled, "same": same}
+        numbers = {name: registered(root, name, release) for name, release in made.items()}
         settings = {"CAPSTONE_ANSWERS": given.answers, "CAPSTONE_TRACK_EVALUATIONS": "false"}
         with capstone_server(root / "data", models, settings=settings) as url, client_of(url) as http:
             for manual in manuals:
                 ingest(http, manual.read_bytes(), manual.name)
             rows = questions({manual.name for manual in manuals})
-            print(f"shipped {shipped}, worse {worse}, same {same}; {len(rows)} questions, {given.answers}")
+            print(f"shipped {shipped}, {made}; {len(rows)} questions, {given.answers}")
             upload(http, rows)
 
             def judged(name: str, release: str, wanted: bool) -> None:
@@ -73,6 +77,8 @@ def main() -> None:
                 if answer.status_code != wanted:
                     wrong.append(f"{name}: {answer.text}")
 
+            judged("shuffled against shipped", numbers["shuffled"], False)
+            tried("promote shuffled", "/v1/releases", {"release": numbers["shuffled"]}, 409)
             judged("worse against shipped", numbers["worse"], False)
             tried("promote worse", "/v1/releases", {"release": numbers["worse"]}, 409)
             judged("same against shipped", numbers["same"], False)
@@ -88,7 +94,7 @@ def main() -> None:
 
 
 def planted(folder: Path, models: Path, name: str) -> str:
-    """A copy of the shipped release in `folder`, called `name`, and if it is the worse one made so; returns its id."""
+    """A copy of the shipped release in `folder`, called `name`, spoilt if it is one that should be; returns its id."""
     shipped = resolve_release(SHIPPED, models)
     shutil.copytree(SHIPPED, folder)
     if name == "worse":
@@ -98,6 +104,15 @@ def planted(folder: Path, models: Path, name: str) -> str:
             tensors[tensor] = tensors[tensor].flip(0).contiguous()
         save_file(tensors, place / "model.safetensors", {"format": "pt"})
         known = read_manifest(SHIPPED / "classifier")
+        write_manifest(place, known.origin, known.training)
+    if name == "shuffled":
+        place = folder / "adapter"
+        tensors = load_file(place / "adapter_model.safetensors")
+        order = torch.Generator().manual_seed(7)
+        for tensor, rows in tensors.items():
+            tensors[tensor] = rows[torch.randperm(len(rows), generator=order)].contiguous()
+        save_file(tensors, place / "adapter_model.safetensors", {"format": "pt"})
+        known = read_manifest(SHIPPED / "adapter")
         write_manifest(place, known.origin, known.training)
     release = write_release(
         folder,
