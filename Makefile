@@ -43,8 +43,8 @@ offline: weights  ## start, ingest and ask in a network namespace that has nothi
 e2e-compose: setup  ## all services in containers: build, start, ingest, ask, promote, kill each, stop, start again
 	$(BIN)/python -m tests.compose.prove
 
-train: weights  ## data to release: what is not up to date; an hour or two on two cores if nothing is
-	$(BIN)/dvc repro
+train: weights  ## data to release: what is not up to date; hours on two cores if the classifier is not
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 register: weights  ## put the release into the model registry as `challenger`, if it passes
 	$(BIN)/python -m models.register

@@ -8,8 +8,8 @@ stage with that stage's setting. LangChain runs the pipeline of `ingest_langchai
 (a hit is a passage on a right page) with 95 % bootstrap intervals over questions, the difference to dense search with
 that of the paired bootstrap, and the median time of one search.
 
-`--tune` prints figures for weights and k0 of the fusion on the training questions and manuals instead. The defaults in
-`services/core/settings.py` are to be chosen by it, never by the gold set.
+`--tune` prints figures for weights and k0 of the fusion on the training questions and manuals instead: what
+`release.retrieval` in params.yaml says is to be chosen by it, not by the gold set.
 """
 
 from __future__ import annotations

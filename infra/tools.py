@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def command(name: str) -> list[str]:
     return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(share), str(program)]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Exit code 77 if they cannot be had here; anything else that goes wrong is a mistake of ours."""
     for program in _PROGRAMS:
-        print(program, bring(program))
+        try:
+            print(program, bring(program))
+        except RuntimeError as error:
+            print(error)
+            return 77
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

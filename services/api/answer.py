@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -65,6 +66,14 @@ class Slots(Protocol):
         """Hold one. Raises CapstoneError if there is none to be had."""
 
 
+def answer_of(events: Iterator[Event]) -> AnswerOut:
+    """What they end with. Raises ClientClosedRequest if they end without, because nobody waits any more."""
+    for event in events:
+        if isinstance(event.data, AnswerOut):
+            return event.data
+    raise ClientClosedRequest("The client closed the connection before the answer was ready.")
+
+
 class Answerer:
     """`judge` is a classifier with the label `sufficient`: it tells how well passages and sentences answer.
 
@@ -112,15 +121,13 @@ class Answerer:
 
     def answer(self, question: Question, stop: threading.Event) -> AnswerOut:
         """The complete answer. Raises ClientClosedRequest if `stop` is set before it is ready."""
-        for event in self.events(question, stop):
-            if isinstance(event.data, AnswerOut):
-                return event.data
-        raise ClientClosedRequest("The client closed the connection before the answer was ready.")
+        return answer_of(self.events(question, stop))
 
     def events(
         self, question: Question, stop: threading.Event, notice: Callable[[Seen, AnswerOut], None] | None = None
     ) -> Iterator[Event]:
-        """`passages`, then `delta`s of the answer's text, then `citation`s, then `final`, which has the last word.
+        """`passages`, then `delta`s of the answer's text, then `citation`s, then `final`, which has the last word: unless
+        its mode is `generated`, its text takes the place of the deltas.
 
         Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent. `notice` is
         called just before that, and must return at once.
@@ -143,13 +150,13 @@ class Answerer:
             evidence = evidence_without_orders(evidence, found.passages)
             sufficient = self._sufficiency(question.text, found)
             sure = answerability(sufficient, evidence)
-            ranking = self._ranked(question.text, evidence, sufficient)
             span.set_attribute("capstone.sentences", len(evidence.sentences))
             span.set_attribute("capstone.answerability", round(sure, 6))
+            answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
+            ranking = self._ranked(found, evidence, sufficient) if answerable else []
         clock.lap("read")
 
         draft, finish = "", Finish("stop", 0, 0)
-        answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
         if answerable and not self._extractive:
             pieces = self._generate(question, found.passages, ranking, clock, stop)
             for piece in watched(pieces, self._generator.id, question.decoding, stop, spans, metrics):
@@ -164,10 +171,15 @@ class Answerer:
         with spans.span("cite", {}) as span:
             mode, text, citations = self._abstained()
             if answerable:
-                mode, text, citations = self._grounded(question.text, draft, found.passages, evidence, ranking, metrics)
+                cut_off = finish.reason == "length"
+                mode, text, citations = self._grounded(
+                    question.text, draft, found.passages, evidence, ranking, metrics, alone=cut_off
+                )
             span.set_attribute("capstone.mode", mode)
             span.set_attribute("capstone.citations", len(citations))
         clock.lap("cite")
+        if mode == "generated" and (rest := text.removeprefix(draft.strip())):
+            yield Event("delta", {"text": rest})
         for citation in citations:
             yield Event("citation", CitationOut.of(citation))
         final = AnswerOut(
@@ -185,7 +197,7 @@ class Answerer:
         )
         self._log(question, found.passages, final)
         self._tell(question, final, metrics)
-        if notice is not None and found.vector is not None:
+        if notice is not None:
             top_score = max((passage.score for passage in found.passages), default=None)
             notice(Seen(found.vector, top_score, max(sufficient, default=None)), final)
         yield Event("final", final)
@@ -197,11 +209,11 @@ class Answerer:
         known = found.sufficiency | dict(zip(ids, sufficiency(question, unread, self._judge), strict=True))
         return [known[passage.chunk_id] for passage in found.passages]
 
-    def _ranked(self, question: str, evidence: Evidence, sufficient: Sequence[float]) -> list[Ranked]:
+    def _ranked(self, found: Retrieved, evidence: Evidence, sufficient: Sequence[float]) -> list[Ranked]:
         cosines = [0.0 for _ in evidence.sentences]
-        if self._sentences.cosine and evidence.sentences:
-            vectors = self._encoder.encode([question, *(sentence.text for sentence in evidence.sentences)])
-            cosines = [float(cosine) for cosine in vectors[1:] @ vectors[0]]
+        if self._sentences.cosine:
+            vectors = self._encoder.encode([sentence.text for sentence in evidence.sentences])
+            cosines = [float(cosine) for cosine in vectors @ found.vector]
         return ranked(evidence, self._sentences, sufficient, cosines)
 
     def _grounded(
@@ -212,32 +224,41 @@ class Answerer:
         evidence: Evidence,
         ranking: Sequence[Ranked],
         metrics: ApiMetrics | None,
+        *,
+        alone: bool,
     ) -> tuple[Mode, str, list[Citation]]:
         """What carries an answer best, all of it with verified quotes: the draft, if its claims are supported and it
-        leaves out little of the sentence that answers best, else that sentence; then those that are nearly as sure.
-        Else nothing."""
-        first, *more = leading(ranking, self._sentences, passages)
+        leaves out little of the sentence that answers best, else that sentence; then, unless it is to stand `alone`,
+        those that are nearly as sure. Else nothing."""
+        first, *others = leading(ranking, self._sentences, passages)
+
+        @functools.cache
+        def quotes(sentence: Sentence) -> list[Citation]:
+            return self._quotes(passages, sentence, metrics)
+
+        def cited(carriers: Sequence[Sentence]) -> list[Citation]:
+            found = [quotes(sentence) for sentence in dict.fromkeys([*carriers, *more])]
+            return [quote for own in found for quote in own] if all(found) else []
+
+        more = [] if alone else [sentence for sentence in others if quotes(sentence)]
         rest = [" ".join(sentence.text.split()) for sentence in more]
         claims = claims_of(question, draft, evidence, self._thresholds.get(SUPPORT, 0.0), source=first)
         whole = support(first.text, [draft]) >= self._thresholds.get(KEPT, 0.0)
-        if whole and claims and all(claim.supported for claim in claims):
-            held_by = [sentence for claim in claims for sentence in claim.evidence]
-            if citations := self._verified(passages, [*held_by, *more], metrics):
-                return "generated", " ".join([draft.strip(), *rest]), citations
-        if citations := self._verified(passages, [first, *more], metrics):
+        held = whole and bool(claims) and all(claim.supported for claim in claims)
+        if held and (citations := cited([sentence for claim in claims for sentence in claim.evidence])):
+            return "generated", " ".join([draft.strip(), *rest]), citations
+        if citations := cited([first]):
             return "extractive", " ".join([" ".join(first.text.split()), *rest]), citations
         return self._abstained()
 
-    def _verified(
-        self, passages: list[Passage], sentences: Sequence[Sentence], metrics: ApiMetrics | None
-    ) -> list[Citation]:
-        """The citations of `sentences`; none at all if one of them is not to be found on its page any more."""
-        found = [citations_of(self._catalog, passages, [sentence]) for sentence in dict.fromkeys(sentences)]
-        citations = [citation for own in found for citation in own]
-        unverified = sum(not own or not all(citation.verified for citation in own) for own in found)
+    def _quotes(self, passages: list[Passage], sentence: Sentence, metrics: ApiMetrics | None) -> list[Citation]:
+        """The citations of `sentence`; none at all if it is not to be found on its page any more."""
+        found = citations_of(self._catalog, passages, [sentence])
+        if found and all(citation.verified for citation in found):
+            return found
         if metrics is not None:
-            metrics.withheld(unverified)
-        return citations if not unverified else []
+            metrics.withheld(1)
+        return []
 
     def _abstained(self) -> tuple[Mode, str, list[Citation]]:
         return "abstained", self._prompt.abstention, []

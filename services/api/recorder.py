@@ -20,7 +20,6 @@ from typing import NamedTuple
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.answer import Question, Seen
 from services.api.schemas import AnswerOut
@@ -103,9 +102,9 @@ class Recorder(Collector):
         try:
             self._captures.save([captured(row.question, row.seen, row.answer, row.at) for row in rows])
             self._outcomes["kept"] += len(rows)
-        except SQLAlchemyError as error:  # a database or a disk that is away; the next ones may be written
+        except Exception:  # noqa: BLE001 - the thread must outlive a database or disk that is away for a while
             self._outcomes["failed"] += len(rows)
-            _log.warning("not captured", extra={"fields": {"answers": len(rows), "error": type(error).__name__}})
+            _log.exception("not captured", extra={"fields": {"answers": len(rows)}})
 
 
 def sampled(answer_id: str, share: float) -> bool:

@@ -4,7 +4,7 @@ word on every hit."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,10 +32,10 @@ class Retrieved:
 
     passages: list[Passage]
     seq: int
-    ranks: dict[int, dict[str, int]] = field(default_factory=dict)
-    sufficiency: dict[int, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    vector: Vectors | None = field(default=None, compare=False)
+    ranks: dict[int, dict[str, int]]
+    sufficiency: dict[int, float]
+    seconds: dict[str, float]
+    vector: Vectors
 
 
 class Retriever:

@@ -214,9 +214,10 @@ Mode = Literal["generated", "extractive", "abstained"]
 
 
 class AnswerOut(BaseModel):
-    """`mode` tells who speaks: the generator, every claim of it supported; the document, whose best sentence stands in
-    for a draft that was not; or nobody, because the documents do not hold an answer. Then `nearest` are the passages
-    that came nearest, which is not to say that they answer. `answerability` is what that was decided by, in [0, 1].
+    """`mode` tells who speaks: the generator, every claim of it supported, and after it the document; the document
+    alone, whose best sentences stand in for a draft that was not supported; or nobody, because the documents do not
+    hold an answer. Then `nearest` are the passages that came nearest, which is not to say that they answer.
+    `answerability` is what that was decided by, in [0, 1].
 
     What came later has a default, so that answers logged before can be read.
     """

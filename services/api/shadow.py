@@ -108,10 +108,7 @@ class Shadow:
         """Returns at once. Have the challenger answer too, if `live` is chosen and there is room."""
         if not chosen(live.id, self._share):
             return
-        try:
-            self._tasks.put_nowait(_Task(question, live))
-        except queue.Full:
-            self._outcomes["dropped"] += 1
+        self._queue(_Task(question, live))
 
     def waiting(self) -> int:
         return self._tasks.qsize()
@@ -121,6 +118,13 @@ class Shadow:
         return dict(self._outcomes)
 
     # Inside ----------------------------------------------------------------------------------------------------
+
+    def _queue(self, task: _Task) -> None:
+        """Never waits: who empties the queue calls this too."""
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full:
+            self._outcomes["dropped"] += 1
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -138,8 +142,8 @@ class Shadow:
             self._outcomes[self._answered(task)] += 1
         except ClientClosedRequest:  # it gave way
             task.tries += 1
-            if task.tries < _TRIES and not self._tasks.full():
-                self._tasks.put(task)
+            if task.tries < _TRIES:
+                self._queue(task)
             else:
                 self._outcomes["dropped"] += 1
         except UnknownRelease:

@@ -31,7 +31,7 @@ def up(
     example: Annotated[bool, typer.Option("--example", help="ingest the example document and ask it")] = False,
 ) -> None:
     """Serve everything on one port, with a worker beside it, until Ctrl-C."""
-    from services.cli.up import check_weights, listen, serve
+    from services.cli.up import check_weights, listen, serve, url_of
     from services.core.settings import load_settings
     from services.core.telemetry import configure_logging
 
@@ -44,7 +44,7 @@ def up(
         configure_logging(settings.log_level)
         check_weights(settings)
         listener = listen(settings)
-        url = f"http://{settings.host}:{listener.getsockname()[1]}"
+        url = url_of(listener)
         console.print(f"Starting on {url}; Ctrl-C stops it.")
         if example:
             threading.Thread(target=_example, args=(url, console), daemon=True).start()

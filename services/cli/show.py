@@ -18,7 +18,8 @@ _SHOWN_CHARS = 320
 def show_rest(console: Console, answer: dict[str, Any]) -> None:
     """What is to be said under a draft that is on the screen already: its last word, and the quotes."""
     if answer["mode"] == "extractive":
-        console.print("[yellow]The documents do not support all of that. Their best sentence:[/yellow]")
+        if answer["lineage"]["answers"] == "generated":
+            console.print("[yellow]The documents do not support all of that. In their own words:[/yellow]")
         console.print(answer["answer"], markup=False, highlight=False)
     elif answer["mode"] == "abstained":
         console.print(f"[yellow]{answer['answer']}[/yellow]")

@@ -99,13 +99,15 @@ class RestAliases:
 
     def _version(self, path: str, asked: dict[str, str]) -> Version | None:
         found = self._ask(f"mlflow/{path}", asked)
-        return None if found is None else _of_json(found["model_version"])
+        with _registry_errors():
+            return None if found is None else _of_json(found["model_version"])
 
     def _newest(self, release: str) -> Version | None:
         """The pattern of an id leaves no quote in `release`."""
         asked = {"filter": f"name = '{MODEL}' AND tags.{_TAG} = '{release}'", "order_by": "version_number DESC"}
         found = self._ask("mlflow/model-versions/search", asked) or {}
-        versions = [one for row in found.get("model_versions", []) if (one := _of_json(row))]
+        with _registry_errors():
+            versions = [one for row in found.get("model_versions", []) if (one := _of_json(row))]
         return max(versions, key=lambda one: int(one.version), default=None)
 
     def _ask(self, path: str, asked: dict[str, str]) -> dict[str, Any] | None:
@@ -120,7 +122,8 @@ class RestAliases:
 
     def _list(self, path: str) -> list[Listed]:
         found = self._ask("mlflow-artifacts/artifacts", {"path": path}) or {}
-        return [Listed(str(row["path"]), bool(row.get("is_dir"))) for row in found.get("files", [])]
+        with _registry_errors():
+            return [Listed(str(row["path"]), bool(row.get("is_dir"))) for row in found.get("files", [])]
 
     def _get(self, path: str, to: Path) -> None:
         with _registry_errors(), self._http.stream("GET", f"api/2.0/mlflow-artifacts/artifacts/{quote(path)}") as got:

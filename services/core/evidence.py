@@ -65,6 +65,8 @@ def answerability(sufficiency: Iterable[float], evidence: Evidence) -> float:
 
 def sufficiency(question: str, passages: Sequence[Readable], judge: Classifier) -> list[float]:
     """For each passage the probability that it answers. `judge` has the label `sufficient`."""
+    if not passages:
+        return []
     found = judge.classify([(question, embedding_text(passage.section, passage.text)) for passage in passages])
     return [result.scores[SUFFICIENT] for result in found]
 
@@ -95,7 +97,7 @@ def _judged(
         for (question, passages, _), sentences in zip(asked, found, strict=True)
         for sentence in sentences
     ]
-    scores = iter([result.scores[SUFFICIENT] for result in judge.classify(inputs)])
+    scores = iter([result.scores[SUFFICIENT] for result in judge.classify(inputs)] if inputs else [])
     return [Evidence([sentence._replace(score=next(scores)) for sentence in sentences]) for sentences in found]
 
 

@@ -38,7 +38,9 @@ class _Reading:
 
     def _run(self) -> None:
         try:
-            self._metrics = list(self._read())
+            found = list(self._read())
+            if time.monotonic() < self._give_up_at:  # what comes later is of a moment that is over
+                self._metrics = found
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the catalog, the rest is to be seen
             self.error = error
         finally:

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
 
     # Answers
     answers: Literal["generated", "extractive"] = Field(
-        "generated", description="`extractive`: the document's best sentence, without the generator's words"
+        "generated", description="`extractive`: the document's best sentences, without the generator's words"
     )
     shadow_share: float = Field(
         0.0, ge=0, le=1, description="of the answers, that the challenger gives as well: logged, never shown"

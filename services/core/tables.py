@@ -42,8 +42,8 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
-# A row that is locked by every transaction that publishes a change: sequence numbers become visible in their order. And
-# one that is locked by whoever may open a retraining run.
+# A row that is locked by every transaction that publishes a change: sequence numbers become visible in their order. One
+# by whoever may open a retraining run, and one by whoever numbers captures.
 counters = Table(
     "counters",
     metadata,

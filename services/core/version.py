@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from importlib import metadata
@@ -16,8 +17,12 @@ def version() -> str:
         return "unknown"
 
 
+@functools.cache
 def git_commit() -> str:
-    """The commit of the running source: `CAPSTONE_GIT_COMMIT` (set in images), else git's HEAD, else `unknown`."""
+    """The commit of the running source: `CAPSTONE_GIT_COMMIT` (set in images), else git's HEAD, else `unknown`.
+
+    Asked once a process: what runs stays what was loaded, wherever the checkout goes.
+    """
     if given := os.environ.get("CAPSTONE_GIT_COMMIT"):
         return given
     try:

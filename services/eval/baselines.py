@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from services.core.sentences import quotable_spans
 
-PASSAGES = 3  # what /v1/answers reads unless it is told otherwise
 _QUESTION_MAX_WORDS = 120  # well below what an encoder reads
 _SENTENCES_MAX = 255  # texts in one request for embeddings, the question left out
 
@@ -45,6 +44,6 @@ def best_sentence(question: str, passages: Sequence[dict[str, Any]], encode: Enc
 def _sentences(passages: Sequence[dict[str, Any]]) -> list[Sentence]:
     return [
         Sentence(" ".join(passage["text"][start:end].split()), passage["document_name"], passage["page"])
-        for passage in passages[:PASSAGES]
+        for passage in passages
         for start, end in quotable_spans(passage["text"])
     ]

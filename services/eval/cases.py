@@ -2,8 +2,8 @@
 
 What says only that an answer was wrong teaches nothing. A correction does, if a page of the documents says it: then
 that page and sentence are known. A question is for judging or for training, never both, and always the same: the hash
-of its words decides. What users confirmed, and wrong citations beside right ones, are for judging only: to train on
-one's own answers teaches nothing new.
+of its words decides. What users confirmed, and wrong citations beside right ones, are judged by if their hash says so,
+and else left out: to train on one's own answers teaches nothing new.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from services.core.answer_metrics import words
 from services.core.feedback import Feedback
 from services.core.sentences import sentence_spans
 from services.eval.dataset import Question
@@ -68,8 +69,8 @@ class Cases:
 
 
 def key_of(question: str) -> str:
-    """The same for questions that differ in case and white space only."""
-    return " ".join(question.casefold().split())
+    """The same for questions of the same words, whatever stands between them."""
+    return " ".join(words(question)) or question.strip()
 
 
 def cases_of(
@@ -91,6 +92,8 @@ def cases_of(
             unusable["asked_already"] += 1
         elif one.said.corrected or one.said.quote:
             lessons[key] = _lesson(one, answer, read)
+        elif for_training(key):
+            unusable["a_training_question"] += 1
         elif (case := _confirmed(one, answer)) is not None:
             evaluation[key] = case
         else:
@@ -180,8 +183,10 @@ def _places(lessons: Sequence[Lesson], pages: Iterable[PageText]) -> dict[str, P
 
 def _pattern(needle: str) -> re.Pattern[str]:
     """The words, whatever white space is between them, and no part of a longer word."""
-    words = needle.strip().rstrip(".").split()[:_MAX_PIECES]
-    return re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, words)) + r"(?!\w)", re.IGNORECASE)
+    pieces = needle.strip().rstrip(".").split()[:_MAX_PIECES]
+    if not any(words(piece) for piece in pieces):
+        return re.compile(r"(?!)")  # nothing that a page could say
+    return re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, pieces)) + r"(?!\w)", re.IGNORECASE)
 
 
 def _whole(text: str, start: int, end: int) -> str:

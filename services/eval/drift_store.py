@@ -211,6 +211,14 @@ class DriftStore:
             captured = count_after(connection, kind, begin)
             return State(kind, reference, captured, alarm, [_window_of(row) for row in found])
 
+    def last_judged(self, reference: Reference) -> Window | None:
+        """The last full window that was judged against it; those judged on demand have no number."""
+        judged = drift_windows.c.number.is_not(None) & drift_windows.c.drift.is_not(None)
+        mine = _windows().where(drift_windows.c.reference_id == reference.id, judged)
+        with self._db.read() as connection:
+            row = connection.execute(mine.order_by(drift_windows.c.number.desc()).limit(1)).first()
+        return None if row is None else _window_of(row)
+
     def counts(self) -> dict[bool, int]:
         """How many windows, of all releases, had drifted, and how many not."""
         query = select(drift_windows.c.drift, func.count()).where(drift_windows.c.drift.is_not(None))

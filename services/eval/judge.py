@@ -51,10 +51,11 @@ def judged(question: Question, collection: str, release_id: str | None, api: Api
         "timings_ms": answer["timings_ms"],
         "lineage": {name: answer["lineage"][name] for name in _LINEAGE},
     }
+    read = passages[: answer["lineage"]["retrieval"]["answer_passages"]]
     systems = {
         RELEASE: release,
-        LEAD: _said(baselines.lead(passages)),
-        BEST_SENTENCE: _said(baselines.best_sentence(question.question, passages, api.encode)),
+        LEAD: _said(baselines.lead(read)),
+        BEST_SENTENCE: _said(baselines.best_sentence(question.question, read, api.encode)),
     }
     for system in systems.values():
         system["metrics"] = _figures(question, system, wanted)

@@ -16,7 +16,7 @@ from services.core.telemetry import Telemetry
 from services.eval.alerts import AlertDesk
 from services.eval.approvals import Approvals
 from services.eval.at_scrape import tell_of_evaluations, tell_of_retraining
-from services.eval.drift_metrics import DriftMetrics
+from services.eval.drift_metrics import tell_of_drift
 from services.eval.drift_store import DriftStore
 from services.eval.named import ReleaseNames
 from services.eval.promote import Promotions
@@ -60,7 +60,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[EvalRes
         promotions, runs = Promotions(settings, catalog.database, names), RetrainingStore(catalog)
         tell_of_evaluations(telemetry, catalog.database, verdicts)
         drift = DriftStore(catalog)
-        telemetry.registry.register(DriftMetrics(settings, drift))
+        tell_of_drift(telemetry, settings, drift)
         tell_of_retraining(telemetry, runs)
         yield EvalResources(
             settings,

@@ -38,6 +38,10 @@ def test_exporting_again_makes_the_models_that_ship(
 def test_curves_are_those_of_the_reports(folders: tuple[Path, Path]) -> None:
     for folder in folders:
         curve = json.loads((folder / "curve.json").read_bytes())
+        for part in ("train", "validation"):
+            _, *lines = (ROOT / "reports" / "curves" / f"{folder.name}.{part}.csv").read_text().splitlines()
+            told = [tuple(map(float, line.split(","))) for line in lines]
+            assert [(point["step"], point["loss"]) for point in curve[part]] == told
         assert curve["steps"] == curve["validation"][-1]["step"]
         best = min(curve["validation"], key=lambda point: point["loss"])
         assert curve["best_step"] == best["step"]

@@ -256,10 +256,13 @@ def test_a_worker_that_is_asked_to_end_gives_the_run_back(desk: Desk, tmp_path: 
         until(pids.exists)
         stopping.set()
 
-    threading.Thread(target=stop).start()
+    stopper = threading.Thread(target=stop)
+    stopper.start()
     assert desk.work(f"--register 1 {desk.other} --wait {pids}", stopping).status == "running"
+    stopper.join()
     ended(pids)
-    assert desk.catalog.jobs.get(desk.run(run_id)["job"]["id"]).attempts <= 1
+    assert desk.catalog.jobs.get(desk.run(run_id)["job"]["id"]).attempts == 0
+    assert desk.catalog.jobs.claim("another", 60, JobKind.retraining) is not None, "at once, not when the lease is over"
 
 
 def ended(pids: Path) -> None:

@@ -107,6 +107,11 @@ def drive(checks: Checks, http: httpx.Client, watching: Watcher, alerts: Watcher
         said = {"verdict": "down", "corrected_answer": row["answer"], "quote": row["quote"], "by": "the drive"}
         http.post(f"/v1/answers/{told[-1]['id']}/feedback", json=said).raise_for_status()
     wait_for("a reference", lambda: http.get("/v1/drift").json()["reference"] is not None, 60)
+    for row in rows[-CORRECTED - DRIFT["window_rows"] : -CORRECTED]:
+        ask(http, row["question"])
+    wait_for("a judged window", lambda: [one["drift"] for one in windows(http)] in ([True], [False]), 120)
+    steady = [one["drift"] for one in windows(http)] == [False]
+    checks.check("a window of the same traffic is steady", steady)
     checks.check("nothing fires before the traffic shifts", not firing(alerts) and not runs(http))
     refuse_strangers(checks, http)
 
@@ -114,7 +119,8 @@ def drive(checks: Checks, http: httpx.Client, watching: Watcher, alerts: Watcher
     for question in SHIFTED:
         ask(http, question)
     wait_for("an alert in Alertmanager", lambda: "DriftDetected" in firing(alerts), 120)
-    checks.check("the shifted traffic fires DriftDetected in Alertmanager", True, f"{time.monotonic() - begun:.0f} s")
+    drifted = [one["drift"] for one in windows(http)] == [True, False]
+    checks.check("the shifted traffic fires DriftDetected", drifted, f"{time.monotonic() - begun:.0f} s")
     wait_for("a run", lambda: runs(http) != [], 60)
     [run] = runs(http)
     checks.check("the alert has opened a run", run["alert"]["name"] == "DriftDetected", run["id"])
@@ -208,6 +214,11 @@ def keep_dataset(http: httpx.Client, rows: list[dict[str, Any]]) -> None:
 
 def ask(http: httpx.Client, question: str) -> dict[str, Any]:
     return dict(http.post("/v1/answers", json={"question": question, "max_tokens": 48}).raise_for_status().json())
+
+
+def windows(http: httpx.Client) -> list[dict[str, Any]]:
+    """Newest first."""
+    return list(http.get("/v1/drift").raise_for_status().json()["windows"])
 
 
 def runs(http: httpx.Client) -> list[dict[str, Any]]:

@@ -91,10 +91,23 @@ def test_a_quote_tells_where_a_correction_in_other_words_stands() -> None:
 
 
 def test_an_answer_that_was_right_stays_to_be_asked_but_is_never_trained_on() -> None:
-    for question in (JUDGED, TRAINED):
-        cases = made(given(Said("up"), question, cited=[1, 0, 2]))
-        [case] = cases.evaluation
-        assert (case.answer, case.document, case.pages) == ("Every hour.", "a.pdf", [1, 2]) and not cases.candidates
+    cases = made(given(Said("up"), JUDGED, cited=[1, 0, 2]))
+    [case] = cases.evaluation
+    assert (case.answer, case.document, case.pages) == ("Every hour.", "a.pdf", [1, 2]) and not cases.candidates
+    other = made(given(Said("up"), TRAINED))
+    assert (other.evaluation, other.candidates, other.unusable) == ([], [], {"a_training_question": 1})
+
+
+def test_questions_of_the_same_words_are_one_question() -> None:
+    assert key_of("How often, 3?") == key_of(" how  often 3") != key_of("How often, 4?")
+    right = Said("down", corrected="The bell is rung every 12 minutes in fog.")
+    cases = made(given(right), given(right, JUDGED.rstrip("?"), 2))
+    assert len(cases.evaluation) + len(cases.candidates) == 1
+
+
+def test_a_correction_without_a_word_stands_on_no_page() -> None:
+    for said in (Said("down", corrected="..."), Said("down", corrected="Every hour.", quote=" . . ")):
+        assert made(given(said, TRAINED)).unusable == {"on_no_page": 1}
     assert made(given(Said("up"), abstained=True, cited=[])).unusable == {"says_nothing_of_what_is_right": 1}
 
 

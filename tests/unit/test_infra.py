@@ -67,10 +67,12 @@ def test_what_asks_for_a_retraining_reaches_the_service_that_retrains() -> None:
     assert route["matchers"] == ['loop="retrain"'] and route["continue"]
     (receiver,) = [one for one in config["receivers"] if one["name"] == "retraining"]
     (webhook,) = receiver["webhook_configs"]
-    assert webhook["url"].endswith("/v1/alerts") and "credentials_file" in webhook["http_config"]["authorization"]
+    assert webhook["url"] == "http://eval:8000/v1/alerts"
+    assert "credentials_file" in webhook["http_config"]["authorization"]
 
 
 def test_nothing_leaves_the_machine() -> None:
     config = yaml.safe_load((INFRA / "alertmanager" / "alertmanager.yml").read_text())
     (local,) = [one for one in config["receivers"] if one["name"] == config["route"]["receiver"]]
     assert local == {"name": "local"}
+    assert {one["name"] for one in config["receivers"]} == {"local", "retraining"}

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from services.core.scrape import AtScrape
 from tests.scraped import value
 
-LIMIT_S = 0.3
+LIMIT_S = 2.0
 
 
 class Source:

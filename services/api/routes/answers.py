@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from services.api.answer import Question
+from services.api.answer import Question, answer_of
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import AnswerIn, AnswerOut, LoggedAnswer
 from services.core.aliases import CHAMPION
-from services.core.errors import ClientClosedRequest
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.purpose import for_evaluation
 from services.core.schemas import Id
@@ -44,10 +43,7 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
 
 def _answer(resources: ApiResources, body: AnswerIn, question: Question, stop: threading.Event) -> AnswerOut:
     """Raises ClientClosedRequest if `stop` is set before it is ready."""
-    for event in _events(resources, body, question, stop):
-        if isinstance(event.data, AnswerOut):
-            return event.data
-    raise ClientClosedRequest("The client closed the connection before the answer was ready.")
+    return answer_of(_events(resources, body, question, stop))
 
 
 def _events(resources: ApiResources, body: AnswerIn, question: Question, stop: threading.Event) -> Iterator[Event]:
