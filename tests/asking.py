@@ -78,6 +78,7 @@ class Desk:
             self.parts.live.retriever,
             generator or self.parts.live.generator,
             Admission("generator", 1, 1.0, usual_s=1.0),
+            self.parts.reading,
             encoder=self.parts.encoder,
             judge=self.judge,
             release=self.release or self.parts.live.release,

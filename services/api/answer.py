@@ -86,6 +86,7 @@ class Answerer:
         retriever: Retriever,
         generator: Generator,
         admission: Slots,
+        reading: Slots,
         *,
         encoder: Encoder,
         judge: Classifier,
@@ -99,6 +100,7 @@ class Answerer:
         self._retriever = retriever
         self._generator = generator
         self._admission = admission
+        self._reading = reading
         self._prompt = release.prompt if release else DEFAULT_PROMPT
         self._thresholds = release.thresholds if release else {}
         self._sentences = release.sentences if release else DEFAULT_SENTENCES
@@ -126,8 +128,8 @@ class Answerer:
     def events(
         self, question: Question, stop: threading.Event, notice: Callable[[Seen, AnswerOut], None] | None = None
     ) -> Iterator[Event]:
-        """`passages`, then `delta`s of the answer's text, then `citation`s, then `final`, which has the last word: unless
-        its mode is `generated`, its text takes the place of the deltas.
+        """`passages`, then `delta`s of the answer's text, then `citation`s, then `final`, which has the last word: its
+        text takes the place of the deltas, unless its mode is `generated`.
 
         Ends without `final` once `stop` is set. The answer is in the answer log before `final` is sent. `notice` is
         called just before that, and must return at once.
@@ -137,24 +139,28 @@ class Answerer:
         metrics = None if question.replay_of or question.evaluation else self._metrics
         k = question.k or self._retriever.plan.answer_passages
         question = replace(question, k=k)
-        with spans.span("retrieval", RETRIEVAL) as span:
-            found = self._retriever.search(question.collection, question.text, k, question.wanted)
-            span.set_attribute("capstone.passages", len(found.passages))
-        if metrics is not None:
-            metrics.searched(found)
-        clock.lap("retrieve")
+        with self._reading.slot(stop):  # not across a `yield`: it would be held by a client that is slow to read
+            clock.lap("queue")
+            with spans.span("retrieval", RETRIEVAL) as span:
+                found = self._retriever.search(question.collection, question.text, k, question.wanted)
+                span.set_attribute("capstone.passages", len(found.passages))
+            if metrics is not None:
+                metrics.searched(found)
+            clock.lap("retrieve")
+            if stop.is_set():
+                return
+            with spans.span("read", {"capstone.classifier": self._judge.id}) as span:
+                windows = self._retriever.windows(found.passages)
+                evidence = evidence_of(question.text, found.passages, self._judge, windows)
+                evidence = evidence_without_orders(evidence, found.passages)
+                sufficient = self._sufficiency(question.text, found)
+                sure = answerability(sufficient, evidence)
+                span.set_attribute("capstone.sentences", len(evidence.sentences))
+                span.set_attribute("capstone.answerability", round(sure, 6))
+                answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
+                ranking = self._ranked(found, evidence, sufficient) if answerable else []
+            clock.lap("read")
         yield Event("passages", [passage.model_dump() for passage in SearchOut.of(found).results])
-        with spans.span("read", {"capstone.classifier": self._judge.id}) as span:
-            windows = self._retriever.windows(found.passages)
-            evidence = evidence_of(question.text, found.passages, self._judge, windows)
-            evidence = evidence_without_orders(evidence, found.passages)
-            sufficient = self._sufficiency(question.text, found)
-            sure = answerability(sufficient, evidence)
-            span.set_attribute("capstone.sentences", len(evidence.sentences))
-            span.set_attribute("capstone.answerability", round(sure, 6))
-            answerable = bool(evidence.sentences) and sure >= self._thresholds.get(ANSWER, 0.0)
-            ranking = self._ranked(found, evidence, sufficient) if answerable else []
-        clock.lap("read")
 
         draft, finish = "", Finish("stop", 0, 0)
         if answerable and not self._extractive:

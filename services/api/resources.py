@@ -44,6 +44,7 @@ class ApiResources:
     catalog: Catalog
     encoder: Encoder
     admission: Admission  # to the generators
+    reading: Admission  # of passages, by searches and answers
     classifying: Admission
     releases: Releases
     shadow: Shadow
@@ -96,6 +97,7 @@ def open_resources(settings: Settings, telemetry: Telemetry) -> Iterator[ApiReso
             catalog,
             encoder,
             shared.admission,
+            shared.reading,
             shared.classifying,
             releases,
             shadow,
@@ -125,6 +127,7 @@ def _shared(
         dense=dense,
         lexical=lexical,
         admission=_queue(metrics, "generator", settings.max_waiting_generations, timeout_s, usual_s=4.0),
+        reading=_queue(metrics, "reader", settings.max_waiting_readings, timeout_s, usual_s=0.5),
         classifying=_queue(metrics, "classifier", settings.max_waiting_classifications, timeout_s, usual_s=1.0),
         log=ClassificationLog(catalog.database, settings.classification_log_rows, settings.classification_log_chars),
         metrics=metrics,

@@ -77,6 +77,7 @@ class Shared:
     dense: IndexView | None
     lexical: LexicalView | None
     admission: Admission  # to the generators: one generates at a time, whatever release it is of
+    reading: Admission  # of passages: it takes both cores, like generating
     classifying: Admission
     log: ClassificationLog
     metrics: ApiMetrics
@@ -119,6 +120,7 @@ class Loader:
             retriever,
             generator,
             shared.admission,
+            shared.reading,
             encoder=shared.encoder,
             judge=judge,
             release=release,

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     )
     capture_rows: int = Field(20_000, ge=1, description="the newest captures that are kept; each is about 2 kB")
     max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
+    max_waiting_readings: int = Field(
+        16, ge=0, description="searches and answers that may wait until their passages are read by the classifier"
+    )
     queue_timeout_s: float = Field(60.0, gt=0)
 
     # Classifications

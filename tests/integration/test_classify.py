@@ -58,6 +58,22 @@ def test_more_requests_than_may_wait_are_refused(tmp_path: Path) -> None:
         assert http.post("/v1/classify", json=BODY).is_success
 
 
+def test_more_searches_and_answers_than_may_wait_to_read_are_refused(tmp_path: Path) -> None:
+    search, question = {"query": "lamp"}, {"question": "Which lamp is lit?"}
+    with opened(tmp_path / "reads", max_waiting_readings=0) as (resources, http):
+        publish(resources, "The lamp of the mill is lit at dusk.")
+        with resources.reading.slot(threading.Event()):
+            for path, body in (("/v1/search", search), ("/v1/answers", question)):
+                refused = http.post(path, json=body)
+                assert "reader" in problem_of(refused, 429, "overloaded")["detail"]
+                assert int(refused.headers["retry-after"]) >= 1
+            assert http.post("/v1/classify", json=BODY).is_success, "the classifier is another queue"
+        assert http.post("/v1/search", json=search).is_success and http.post("/v1/answers", json=question).is_success
+    does_not: dict[str, Any] = {"max_waiting_readings": 0, "rerank_depth": 0}
+    with opened(tmp_path / "not", **does_not) as (resources, http), resources.reading.slot(threading.Event()):
+        assert http.post("/v1/search", json=search).is_success, "nothing is read"
+
+
 def test_a_request_waits_for_its_turn(tmp_path: Path) -> None:
     answers = []
     with opened(tmp_path, max_waiting_classifications=1) as (resources, http), ExitStack() as held:

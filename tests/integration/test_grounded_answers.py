@@ -65,6 +65,7 @@ def asked(
             parts.live.retriever,
             generator,
             Admission("generator", 1, 1.0, usual_s=1.0),
+            parts.reading,
             encoder=parts.encoder,
             judge=OverlapClassifier(),
             release=release_of(DEFAULT_PROMPT, sentences, answer=answer, support=support, kept=kept),

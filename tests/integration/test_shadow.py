@@ -160,6 +160,7 @@ def rambling(resources: ApiResources, release: Release, generator: Rambling) -> 
         live.retriever,
         generator,
         resources.admission,
+        resources.reading,
         encoder=resources.encoder,
         judge=live.classifiers.named("sufficiency").classifier,
         release=release,

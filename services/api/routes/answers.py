@@ -33,6 +33,7 @@ async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
     wanted = body.filter.wanted() if body.filter else None
     decoding, evaluation = body.decoding(), for_evaluation(request)
     question = Question(body.question, body.collection, body.k, decoding, wanted, evaluation=evaluation)
+    resources.reading.check()
     resources.admission.check()
     if not wants_sse(request):
         return await run_until_hang_up(request, lambda stop: _answer(resources, body, question, stop))
