@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from services.core.settings import Settings
-from services.ingest.app import create_app
+from services.eval.app import create_app as create_eval
+from services.ingest.app import create_app as create_ingest
 from tests.scraped import value
 from tests.server import new_database
 from tests.stalling import way_to
 from tests.waiting import until
 
 
-def test_a_scrape_goes_on_while_the_catalog_hangs(tmp_path: Path, postgres_url: str) -> None:
+@pytest.mark.parametrize(
+    ("create_app", "room", "figure"),
+    [(create_ingest, "ingest", "ingest_jobs_open 0.0"), (create_eval, "eval", "drift_alarm 0.0")],
+    ids=["ingest", "eval"],
+)
+def test_a_scrape_goes_on_while_the_catalog_hangs(
+    tmp_path: Path, postgres_url: str, create_app: Callable[[Settings], FastAPI], room: str, figure: str
+) -> None:
     url = sa.make_url(new_database(postgres_url))
     folder = url.query["host"]
     with way_to(f"{folder}/.s.PGSQL.5432") as way:
@@ -29,14 +40,14 @@ def test_a_scrape_goes_on_while_the_catalog_hangs(tmp_path: Path, postgres_url: 
                 return http.get("/metrics").raise_for_status().text, time.monotonic() - begun
 
             text, _ = scraped()
-            assert value(text, "catalog_up", room="ingest") == 1 and "ingest_jobs_open 0.0" in text
+            assert value(text, "catalog_up", room=room) == 1 and figure in text
             way.stall()
             text, took_s = scraped()
             assert took_s < 8, "Prometheus gives it ten seconds"
-            assert value(text, "catalog_up", room="ingest") == 0 and "ingest_jobs_open" not in text
+            assert value(text, "catalog_up", room=room) == 0 and figure.split()[0] not in text
             assert value(text, "http_requests_total", route="/metrics") > 0
             text, took_s = scraped()
-            assert took_s < 1.5 and value(text, "catalog_up", room="ingest") == 0
+            assert took_s < 1.5 and value(text, "catalog_up", room=room) == 0
             way.resume()
-            until(lambda: value(scraped()[0], "catalog_up", room="ingest") == 1)
-            assert "ingest_jobs_open 0.0" in scraped()[0]
+            until(lambda: value(scraped()[0], "catalog_up", room=room) == 1)
+            assert figure in scraped()[0]
