@@ -25,6 +25,7 @@ from services.core.vector_store import VectorStore, open_store
 from services.core.vector_store.chroma_store import ChromaStore, connect
 from tests.contract import test_vector_store as contract
 from tests.contract.test_vector_store import DIM, Place, axes, ids_of
+from tests.waiting import pause
 
 CHECKS = [
     check
@@ -196,7 +197,7 @@ def test_a_lost_volume_means_number_zero(tmp_path: Path) -> None:
 def test_a_server_that_hangs_is_given_up(mortal: Server) -> None:
     store = ChromaStore(connect(mortal.url, timeout_s=0.5), "encoder", DIM)
     store.add("c", ids_of(1), axes(0))
-    mortal.process.send_signal(signal.SIGSTOP)
+    pause(mortal.process.pid)
     with pytest.raises(Unavailable, match="does not answer"):
         store.search("c", axes(0)[0], 1)
     with pytest.raises(Unavailable, match="does not answer"):
