@@ -35,7 +35,7 @@ watch: weights  ## a real Prometheus scrapes the running platform: every express
 	$(BIN)/python -m tests.watch
 
 crash: weights  ## kill -9 the platform again and again during ingest; nothing may be lost, doubled or stuck
-	$(BIN)/python tests/crash/kill_loop.py
+	$(BIN)/python -m tests.crash.kill_loop
 
 offline: weights  ## start, ingest and ask in a network namespace that has nothing but loopback
 	$(BIN)/python -m tests.offline.cut_network

@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +95,7 @@ class Pool(NamedTuple):
         return Pool(self.vectors[rows], self.figures[rows])
 
     def and_(self, other: Pool) -> Pool:
-        return Pool(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        return Pool(np.concatenate([self.vectors, other.vectors]), np.concatenate([self.figures, other.figures]))
 
     def columns(self) -> dict[str, list[float]]:
         return {name: self.figures[:, at].tolist() for at, name in enumerate(FIGURES)}
@@ -204,14 +204,13 @@ def questions() -> dict[str, list[str]]:
 
 def garbage(rng: random.Random) -> str:
     letters = string.ascii_letters + string.digits + string.punctuation + "   "
-    return rng.choice(
-        [
-            lambda: "x" + "".join(rng.choices(letters, k=rng.randint(5, 80))),
-            lambda: rng.choice(string.ascii_letters) * rng.randint(5, 60),
-            lambda: " ".join(rng.choice(["asdf", "jklö", "qwer", "uiop", "yxcv"]) for _ in range(rng.randint(2, 12))),
-            lambda: f"{{'{rng.randbytes(3).hex()}': [{rng.random()}, {rng.random()}], }} // {rng.randbytes(6).hex()}",
-        ]
-    )()
+    ways: list[Callable[[], str]] = [
+        lambda: "x" + "".join(rng.choices(letters, k=rng.randint(5, 80))),
+        lambda: rng.choice(string.ascii_letters) * rng.randint(5, 60),
+        lambda: " ".join(rng.choice(["asdf", "jklö", "qwer", "uiop", "yxcv"]) for _ in range(rng.randint(2, 12))),
+        lambda: f"{{'{rng.randbytes(3).hex()}': [{rng.random()}, {rng.random()}], }} // {rng.randbytes(6).hex()}",
+    ]
+    return rng.choice(ways)()
 
 
 def kept_pools(models_dir: Path, judge: str) -> dict[str, Pool]:

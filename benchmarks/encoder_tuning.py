@@ -15,7 +15,7 @@ import argparse
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,10 +146,10 @@ def encode(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.float
 
 
 def table(before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
-    figures = {
-        "hit@1": lambda r: (r <= 1).astype(float),
-        "hit@5": lambda r: (r <= 5).astype(float),
-        "MRR@10": lambda r: np.where(r <= 10, 1 / r, 0.0),
+    figures: dict[str, Callable[[NDArray[np.float64]], list[float]]] = {
+        "hit@1": lambda r: (r <= 1).astype(float).tolist(),
+        "hit@5": lambda r: (r <= 5).astype(float).tolist(),
+        "MRR@10": lambda r: np.where(r <= 10, 1 / r, 0.0).tolist(),
     }
     print(f"{'':8}{'as it is':26}{'fine-tuned':26}fine-tuned minus as it is")
     for name, of in figures.items():

@@ -151,7 +151,8 @@ def main() -> None:
     rules = load_params(REPOSITORY / "params.yaml").gate
     rng = np.random.default_rng(given.seed)
     if given.scores:
-        _, first, second = aligned(*(read_scores(path) for path in given.scores), rules)
+        champion, challenger = map(read_scores, given.scores)
+        _, first, second = aligned(champion, challenger, rules)
         kept = told("no change (real scores)", lambda n: shuffled(first, second, rng, n), given.comparisons, rules)
         raise SystemExit(0 if kept <= rules.level else 1)
     assert tuple(rules.metrics) == METRICS, "the simulation knows these metrics only"
@@ -160,14 +161,15 @@ def main() -> None:
         f"{given.comparisons} comparisons a line, of {given.questions} questions each, "
         f"{given.unanswerable} of them unanswerable"
     )
-    false = told("no change", lambda n: world.pairs(rng, n, Release()), given.comparisons, rules)
+
+    def share(name: str, planted: Release) -> float:
+        return told(name, lambda n: world.pairs(rng, n, planted), given.comparisons, rules)
+
+    false = share("no change", Release())
     print(f"{'':52}(wanted <= {rules.level})")
     for name, planted in PLANTED.items():
-        told(name, lambda n, planted=planted: world.pairs(rng, n, planted), given.comparisons, rules)
-    worse = [
-        told(name, lambda n, planted=planted: world.pairs(rng, n, planted), given.comparisons, rules)
-        for name, planted in WORSE.items()
-    ]
+        share(name, planted)
+    worse = [share(name, planted) for name, planted in WORSE.items()]
     print(f"{'':52}(wanted 0 for each that is worse)")
     print(f"{time.process_time():.1f} s of processor time")
     raise SystemExit(0 if false <= rules.level and not any(worse) else 1)

@@ -70,7 +70,8 @@ def score(evalset: Path, url: str, only: str, *more: str) -> Report:
     options = ["--questions", str(evalset / "questions.jsonl"), "--pdf", str(evalset / "pdf"), *more]
     command = [sys.executable, str(evalset / "score.py"), "--url", url, "--only", only, *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    report: Report = json.loads(done.stdout)
+    return report
 
 
 def abstention(catalog: Path, questions: Path) -> Report:

@@ -36,7 +36,7 @@ def load_pages(files: list[str]) -> list[Document]:
 
 
 def split(pages: list[Document]) -> list[Document]:
-    return RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200).split_documents(pages)
+    return list(RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200).split_documents(pages))
 
 
 def main() -> None:

@@ -222,6 +222,10 @@ def cut_enqueue(python: Path, root: Path, engine: str) -> tuple[int, int]:
     raise AssertionError("count() does not end")
 
 
+def wait_until_indexed(life: Life, folder: Path) -> None:
+    life.wait_for(lambda _: bool(index_counts(folder)))
+
+
 def cut_work(python: Path, root: Path, engine: str) -> tuple[int, int]:
     """Die before each statement of the worker in turn, restart: (moments tried, documents not indexed exactly once)."""
     wrong = 0
@@ -229,7 +233,7 @@ def cut_work(python: Path, root: Path, engine: str) -> tuple[int, int]:
         folder = root / f"cut-work-{engine}-{moment}"
         through = cut_once(python, engine, folder, "--work", "--at", str(moment))
         life = Life(python, engine, folder, "--documents", "0")
-        life.wait_for(lambda _, at=folder: bool(index_counts(at)))  # type: ignore[misc]
+        wait_until_indexed(life, folder)
         life.kill()
         wrong += index_counts(folder) != {"cut": CUT_PAGES}
         if through:

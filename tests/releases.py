@@ -109,7 +109,8 @@ def make_generator(models_dir: Path, seed: int = 3) -> ModelFiles:
     tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["</s>", *alphabet])}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>")
+    ends = {"eos_token": "</s>", "pad_token": "</s>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends)  # type: ignore[no-untyped-call]
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
@@ -136,7 +137,7 @@ def make_adapter(
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base.folder, local_files_only=True)
     config = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(model, config).save_pretrained(folder)
+    get_peft_model(model, config).save_pretrained(str(folder))
     training = Training(base.id, data_sha256, "2" * 64, COMMIT, {"loss": 0.5})
     write_manifest(folder, Origin("adapter", name, "test rows", data_sha256, "Apache-2.0"), training)
     return verify(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from services.api.generate import Decoding, Finish, model_name
@@ -57,7 +57,7 @@ def watched(
     stop: threading.Event,
     spans: Spans,
     metrics: ApiMetrics | None,
-) -> Iterator[str | Finish]:
+) -> Pieces:
     """The same pieces, with a span and, if there are `metrics`, counted and timed. Waiting for a turn is part of it."""
     model = model_name(generator_id)
     asked: dict[str, str | int | float | bool] = {

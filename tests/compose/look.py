@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ UNWATCHED = {"ingest-worker", "eval-worker"}  # have no health check: they liste
 def looked_at(stack: Stack, checks: Checks) -> None:
     containers, wanted = stack.containers(), set(stack.configured()) - {"secrets", "weights"}
     checks.check("all are started", set(containers) == wanted, len(containers))
-    for what, holds in {
+    required: dict[str, Callable[[dict[str, Any]], bool]] = {
         "read-only root": lambda one: one["HostConfig"]["ReadonlyRootfs"],
         "no capability": lambda one: one["HostConfig"]["CapDrop"] == ["ALL"] and not one["HostConfig"]["CapAdd"],
         "no new privileges": lambda one: "no-new-privileges:true" in one["HostConfig"]["SecurityOpt"],
@@ -26,7 +27,8 @@ def looked_at(stack: Stack, checks: Checks) -> None:
         "processes limited": lambda one: (one["HostConfig"]["PidsLimit"] or 0) > 0,
         "started again by itself": lambda one: one["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped",
         "no password in its environment": lambda one: not _tells_password(one),
-    }.items():
+    }
+    for what, holds in required.items():
         lacking = sorted(name for name, one in containers.items() if not holds(one))
         checks.check(f"each container: {what}", not lacking, ", ".join(lacking))
     unwatched = {name for name, one in containers.items() if "Healthcheck" not in one["Config"]}

@@ -216,7 +216,7 @@ def serves(http: httpx.Client, release: str, wanted: bool = True) -> bool:
     """Whether the live release is `release`, as soon as that is as wanted, else after a while."""
     deadline = time.monotonic() + 120
     while True:
-        live = answer(http, "What is bash?")["lineage"]["release"] == release
+        live: bool = answer(http, "What is bash?")["lineage"]["release"] == release
         if live is wanted or time.monotonic() > deadline:
             return live
         time.sleep(1)

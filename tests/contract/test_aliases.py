@@ -49,6 +49,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             assert add_version(client, release, experiment, files, folder / f"made{number}") == str(number)
         client.delete_model_version(MODEL, "4")
         first = client.get_model_version(MODEL, "1")
+        assert first.source is not None
         client.create_model_version(MODEL, first.source, first.run_id)
         client.set_registered_model_alias(MODEL, "champion", "1")
         client.set_registered_model_alias(MODEL, "challenger", "2")

@@ -110,7 +110,7 @@ def test_the_same_bytes_arriving_at_once_are_one_document(catalog: Catalog) -> N
 
     def upload(_: int) -> tuple[str, bool]:
         barrier.wait()
-        document, _, created = samples.add(catalog, "racing")
+        document, _job, created = samples.add(catalog, "racing")
         return document.id, created
 
     with ThreadPoolExecutor(8) as pool:

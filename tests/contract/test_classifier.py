@@ -141,6 +141,7 @@ def test_results_are_those_of_transformers_own_model(tmp_path: Path) -> None:
 def test_a_separator_in_a_text_is_text(tmp_path: Path) -> None:
     tokenizer = open_tokenizer(make_base(tmp_path).folder, 64)
     separator = tokenizer.token_to_id("[SEP]")
+    assert separator is not None
     assert tokenizer.encode("a [SEP] b", "c").ids.count(separator) == 2
 
 

@@ -101,7 +101,7 @@ def test_a_window_is_queued_once_however_many_look(catalog: Catalog) -> None:
 def test_an_alarm_takes_two_windows_in_a_row(catalog: Catalog) -> None:
     store, log = DriftStore(catalog), CaptureLog(catalog.database, 1_000)
     log.save(made(40))
-    alarms = []
+    alarms: list[bool] = []
     for at, drift in enumerate([True, False, True, True, True, False]):
         log.save(made(20, start=40 + 20 * at))
         store.follow(RULES)

@@ -42,7 +42,7 @@ def test_vectors_are_float32_rows_of_length_1(encoder: Encoder) -> None:
 
 def test_no_texts_give_no_rows(encoder: Encoder) -> None:
     vectors = encoder.encode([])
-    assert (vectors.shape, vectors.dtype) == ((0, encoder.dim), np.float32)
+    assert vectors.shape == (0, encoder.dim) and vectors.dtype == np.float32
     assert encoder.token_spans("") == []
     assert encoder.token_spans(" \n\t ") == []
 

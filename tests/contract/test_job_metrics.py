@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, update
@@ -33,12 +34,13 @@ def told(figures: JobFigures) -> dict[str, float]:
 def add_old(catalog: Catalog, age_s: float, status: JobStatus, code: str | None = None, done: int = 0) -> str:
     """A job as it is after `age_s` seconds."""
     at = time.time() - age_s
-    row = {"id": f"job_{int(1000 * at):012x}{len(code or ''):016x}", "kind": JobKind.ingest, "subject_id": "doc"}
+    job_id = f"job_{int(1000 * at):012x}{len(code or ''):016x}"
+    row: dict[str, Any] = {"id": job_id, "kind": JobKind.ingest, "subject_id": "doc"}
     row |= {"status": status, "done": done, "total": done, "unit": "pages", "error_code": code, "created_at": at}
     row |= {"cancel_requested": False, "attempts": 1}
     with catalog.database.write() as connection:
         connection.execute(insert(jobs).values(row))
-    return str(row["id"])
+    return job_id
 
 
 def end(catalog: Catalog, job_id: str, code: str) -> None:

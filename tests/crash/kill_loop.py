@@ -1,6 +1,6 @@
 """Kill the platform at random moments of real work, and prove that nothing is lost, doubled or stuck.
 
-    python tests/crash/kill_loop.py [--kills 50] [--seed N] [--pdf DIR] [--budget-s 600] [--encoder hashing]
+    python -m tests.crash.kill_loop [--kills 50] [--seed N] [--pdf DIR] [--budget-s 600] [--encoder hashing]
 
 First every file is ingested undisturbed, for comparison. Then `capstone up` runs on an empty folder while a client
 uploads, deletes and searches, and SIGKILL hits the whole process group, the server alone or the worker alone; part of
@@ -23,13 +23,24 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-from loop import DIE_WITHIN_S, PHASES, TARGETS, KillLoop
-from machine import ROOT, START_WITHIN_S, Platform, free_port, still_alive, wait_for
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from traffic import Pdf, example_set, list_documents, pdf_set
-from verify import Ingested, Report, age_files, check_catalog, check_files, check_http, counts, ingested, reading
+
+from tests.crash.loop import DIE_WITHIN_S, PHASES, TARGETS, KillLoop
+from tests.crash.machine import ROOT, START_WITHIN_S, Platform, free_port, still_alive, wait_for
+from tests.crash.traffic import Pdf, example_set, list_documents, pdf_set
+from tests.crash.verify import (
+    Ingested,
+    Report,
+    age_files,
+    check_catalog,
+    check_files,
+    check_http,
+    counts,
+    ingested,
+    reading,
+)
 
 DRAIN_STALL_S = 90.0  # no document has ended for so long: stuck
 

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from machine import Expected, Observer, Platform, Process, still_alive, wait_for
-from traffic import Client, Ledger, Pdf
-from verify import Ingested, Report
+from tests.crash.machine import Expected, Observer, Platform, Process, still_alive, wait_for
+from tests.crash.traffic import Client, Ledger, Pdf
+from tests.crash.verify import Ingested, Report
 
 TARGETS = {"worker": 5, "group": 4, "server": 1}  # what is killed, and how often
 AIMS = {"anywhere": 8, "start": 2, "parse": 2, "load": 1, "encode": 3, "publish": 4, "upload": 1, "acknowledge": 2,

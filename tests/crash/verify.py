@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-from traffic import Acknowledged, Ledger, Pdf, list_documents
+
+from tests.crash.traffic import Acknowledged, Ledger, Pdf, list_documents
 
 MIN_COSINE = 0.9999  # of a vector to the same chunk's vector of a clean run: bfloat16 keeps 8 bits
 SCORE_TOLERANCE = 2e-3  # a query is encoded alone here and there, so bfloat16 may round it differently

@@ -142,7 +142,7 @@ def test_documents_are_listed_page_by_page_newest_first(quick: httpx.Client) -> 
     ids = [upload(quick, story(f"volume {n}", 1), f"{n}.pdf", "shelf").json()["id"] for n in range(5)]
     listed, after, calls = [], None, 0
     while True:
-        params = {"collection": "shelf", "limit": 2} | ({"after": after} if after else {})
+        params: dict[str, Any] = {"collection": "shelf", "limit": 2} | ({"after": after} if after else {})
         page = quick.get("/v1/documents", params=params).json()
         listed += [each["id"] for each in page["data"]]
         calls, after = calls + 1, page["next"]
@@ -185,7 +185,8 @@ def test_a_page_is_drawn_and_its_highlights_too(quick: httpx.Client, document: d
     box = page["words"][0]["box"]
     highlight = f"{box['left']},{box['top']},{box['right']},{box['bottom']}"
     plain, marked = (
-        quick.get(f"{url}.png", params={"dpi": 72} | more).raise_for_status() for more in ({}, {"highlight": highlight})
+        quick.get(f"{url}.png", params={"dpi": 72, **more}).raise_for_status()
+        for more in ({}, {"highlight": highlight})
     )
     assert plain.headers["content-type"] == "image/png"
     assert plain.content.startswith(b"\x89PNG\r\n\x1a\n")

@@ -22,8 +22,8 @@ def evaluation(quick: httpx.Client) -> dict[str, Any]:
     """One that has been started, of a document of its own."""
     ingest(quick, story(TOPIC, 8), "windmill.pdf", "evaluated")
     rows = jsonl(story_questions(TOPIC, "windmill.pdf", 8))
-    form = {"files": {"file": ("windmill.jsonl", rows)}, "data": {"collection": "evaluated"}}
-    response = quick.post("/v1/evaluations", **form)
+    files = {"file": ("windmill.jsonl", rows)}
+    response = quick.post("/v1/evaluations", files=files, data={"collection": "evaluated"})
     assert response.status_code == 202, response.text
     assert response.headers["location"] == f"/v1/evaluations/{response.json()['id']}"
     return dict(response.json())

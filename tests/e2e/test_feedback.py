@@ -81,8 +81,8 @@ def test_feedback_is_kept_with_its_versions(quick: httpx.Client, answer: dict[st
 def test_what_is_no_feedback_is_refused(quick: httpx.Client, answer: dict[str, Any], body: dict[str, Any]) -> None:
     url = f"/v1/answers/{answer['id']}/feedback"
     before = quick.get(url).json()
-    sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
-    problem_of(quick.post(url, **sent), 422, "invalid_request")
+    refused = quick.post(url, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    problem_of(refused, 422, "invalid_request")
     assert quick.get(url).json() == before
 
 

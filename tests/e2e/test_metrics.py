@@ -66,12 +66,12 @@ def test_labels_are_those_of_the_page(quick: httpx.Client, documented: dict[str,
     names = "|".join(map(re.escape, documented))
     seen: dict[str, set[str]] = {}
     for sample, labels in samples_of(quick.get("/metrics").text):
-        name = re.fullmatch(rf"({names})(_bucket|_sum|_count)?", sample)
-        assert name, sample
-        seen.setdefault(name[1], set()).update(label for label, _ in labels)
-    for name, labels in seen.items():
+        match = re.fullmatch(rf"({names})(_bucket|_sum|_count)?", sample)
+        assert match, sample
+        seen.setdefault(match[1], set()).update(label for label, _ in labels)
+    for name, found in seen.items():
         kind, expected = documented[name]
-        assert labels == expected | (_OF_A_HISTOGRAM if kind == "histogram" else set()), name
+        assert found == expected | (_OF_A_HISTOGRAM if kind == "histogram" else set()), name
     assert {"answers_total", "gen_ai_client_token_usage", "retrieval_stage_duration_seconds"} <= seen.keys()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -193,7 +193,7 @@ def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
 
 
 def test_an_unknown_model_is_not_found(quick_client: openai.OpenAI) -> None:
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: quick_client.models.retrieve("gpt-4"),
         lambda: quick_client.chat.completions.create(model="gpt-4", messages=ASKED),
         lambda: quick_client.chat.completions.create(model="gpt-4", messages=ASKED, stream=True),

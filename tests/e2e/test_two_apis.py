@@ -59,9 +59,10 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         running.append(start_service("services.ingest.app:create_app", env, shared))
         running.append(start_worker(env, shared))
         running += [start_service(API, env, folder) for folder in folders]
-        for server in (running[0], *running[2:]):
+        ingest_service, worker, *apis = running
+        for server in (ingest_service, *apis):
             server.wait_ready()
-        cluster = Cluster(env, folders, *running[:2], running[2:])
+        cluster = Cluster(env, folders, ingest_service, worker, apis)
         running = []
         yield cluster
         running = cluster.servers()

@@ -21,11 +21,11 @@ from services.api.resources import ApiResources
 from services.api.served import smoke_test
 from services.api.watched import Pieces, watched
 from services.core.errors import Overloaded
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.tracing import NO_TRACER, Spans
 from tests import samples
 from tests.scraped import samples_of, value
+from tests.weightless import weightless
 
 TEXT = "The bell is rung every 12 minutes when there is fog.\nThe lamp is trimmed at nine by the keeper."
 ASKED = {"question": "How often is the bell rung in fog?"}
@@ -36,9 +36,8 @@ MODEL = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "capstone", "g
 @pytest.fixture
 def app(tmp_path: Path, request: pytest.FixtureRequest) -> FastAPI:
     """With the texts of questions in the log if a test asks for that."""
-    kinds: dict[str, Any] = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    places = {"data_dir": tmp_path, "mlflow_uri": f"sqlite:///{tmp_path}/m.db"}
-    return create_app(Settings(**kinds, **places, max_waiting_generations=0, log_text=hasattr(request, "param")))
+    others = {"max_waiting_generations": 0, "log_text": hasattr(request, "param")}
+    return create_app(weightless(tmp_path, mlflow_uri=f"sqlite:///{tmp_path}/m.db", **others))
 
 
 @pytest.fixture
@@ -50,11 +49,16 @@ def http(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture
 def parts(http: TestClient, app: FastAPI) -> ApiResources:
-    return app.state.api
+    found: ApiResources = app.state.api
+    return found
 
 
 def scraped(http: TestClient) -> str:
     return http.get("/metrics").text
+
+
+def lines_of_requests(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [vars(record)["fields"] for record in caplog.records if record.message == "request"]
 
 
 def of_users(http: TestClient) -> dict[Any, float]:
@@ -153,7 +157,7 @@ def test_an_answers_line_has_its_lineage_and_not_its_question(
     streamed = http.post("/v1/answers", json=ASKED, headers={"Accept": "text/event-stream", "X-Request-ID": "mine"})
     classified = http.post("/v1/classify", json={"model": "sufficiency", "inputs": [{"text": "a", "text_pair": "b"}]})
     http.post("/v1/answers", json={})
-    answered, labelled, refused = (record.fields for record in caplog.records if record.message == "request")
+    answered, labelled, refused = lines_of_requests(caplog)
     assert answered["request_id"] == "mine" and answered["lineage_id"] in streamed.text
     assert answered["mode"] in ("generated", "extractive") and "code" not in answered
     assert labelled["lineage_id"] == classified.json()["lineage"]["id"]
@@ -165,7 +169,7 @@ def test_an_answers_line_has_its_lineage_and_not_its_question(
 def test_with_the_setting_the_question_is_there(http: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "capstone")
     http.post("/v1/answers", json=ASKED)
-    (line,) = (record.fields for record in caplog.records if record.message == "request")
+    (line,) = lines_of_requests(caplog)
     assert line["question"] == ASKED["question"]
 
 
@@ -181,7 +185,7 @@ def spoken(pieces: Pieces, stop: threading.Event, take: int | None = None) -> st
             next(found)
     except (StopIteration, Overloaded):
         pass
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     return generate_latest(telemetry.registry).decode()
 
 

@@ -18,12 +18,12 @@ from services.core.errors import ModelProblem
 from services.core.plan import DEFAULT_PLAN
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import Release, resolve_release
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.types import DocumentInfo
 from tests.calls import problem_of
 from tests.releases import PROMPT, Places, make_release, seal
 from tests.samples import add, chunk, page
+from tests.weightless import weightless
 
 BODY = {"model": "sufficiency", "inputs": ["Is the lamp lit?"]}
 
@@ -41,8 +41,7 @@ def release(places: Places) -> Release:
 @contextmanager
 def opened(folder: Path, **more: Any) -> Iterator[tuple[ApiResources, TestClient]]:
     """The api service without weights, unless asked otherwise."""
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(**{"data_dir": folder, "torch_threads": 1, **kinds} | more)
+    settings = weightless(folder, **more)
     with open_resources(settings, Telemetry()) as resources, TestClient(create_app(settings, resources)) as http:
         yield resources, http
 

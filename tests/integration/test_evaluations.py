@@ -164,11 +164,12 @@ def test_nothing_starts_on_a_bad_file(desk: Desk) -> None:
     assert [(one["row"], one["field"]) for one in problem["errors"]] == [(2, "pages.0")]
     missing = desk.http.post("/v1/evaluations", files={"file": ("bad.jsonl", jsonl([rows[0], rows[2]]))})
     assert problem_of(missing, 422, "invalid_dataset")["errors"][0]["row"] == 2
+    good = {"file": ("good.jsonl", jsonl(QUESTIONS))}
     for release in ("challenger", "previous", "3", "capstone@0123456789ab"):
-        asked = {"files": {"file": ("good.jsonl", jsonl(QUESTIONS))}, "data": {"release": release}}
-        problem_of(desk.http.post("/v1/evaluations", **asked), 404, "unknown_release")
-    asked = {"files": {"file": ("good.jsonl", jsonl(QUESTIONS))}, "data": {"against": "champion"}}
-    problem_of(desk.http.post("/v1/evaluations", **asked), 422, "invalid_request")  # the bases alone are no release
+        unknown = desk.http.post("/v1/evaluations", files=good, data={"release": release})
+        problem_of(unknown, 404, "unknown_release")
+    against = desk.http.post("/v1/evaluations", files=good, data={"against": "champion"})
+    problem_of(against, 422, "invalid_request")  # the bases alone are no release
     assert len(desk.http.get("/v1/evaluations").json()["data"]) == before
     assert open_jobs(desk.catalog, JobKind.evaluation) == 0
 

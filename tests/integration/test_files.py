@@ -114,9 +114,9 @@ def test_a_write_that_the_system_refuses_leaves_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     """On a real disk of 2 MiB, in a mount namespace of its own."""
     inside = 'mount -t tmpfs -o size=2m tmpfs "$1" && exec "$2" -c "$3" "$1" full'
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", inside, "sh", tmp_path, sys.executable, FULL_DISK]
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", inside, "sh", str(tmp_path)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*command, sys.executable, FULL_DISK], capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
         pytest.skip("there is no `unshare` here")
     if done.returncode and ("unshare" in done.stderr or "mount" in done.stderr):

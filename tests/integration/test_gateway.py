@@ -17,6 +17,7 @@ from services.api import app as api
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.settings import MIB, Settings
 from services.eval import app as evaluation
+from services.eval.routes import rouge
 from services.ingest import app as ingest
 from tests.server import ROOT
 
@@ -109,7 +110,7 @@ def test_a_name_that_only_begins_like_one_of_theirs_is_not_theirs() -> None:
     [
         ("/v1/documents", ingest.max_body_bytes(Settings())),
         ("/v1/evaluations", evaluation.MAX_BODY_BYTES),
-        ("/v1/rouge", evaluation.rouge.BODY_MAX_BYTES),
+        ("/v1/rouge", rouge.BODY_MAX_BYTES),
         ("/v1/answers", JSON_BODY_MAX_BYTES),
         ("/v1/releases", JSON_BODY_MAX_BYTES),
     ],

@@ -60,7 +60,7 @@ def run(place: Path, out: Path, processes: int = 1) -> dict[str, Any]:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((out / "curve.json").read_bytes())
+    return dict(json.loads((out / "curve.json").read_bytes()))
 
 
 @pytest.fixture(scope="module")

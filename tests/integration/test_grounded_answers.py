@@ -15,10 +15,10 @@ from services.api.schemas import AnswerOut
 from services.core.classifier import OverlapClassifier
 from services.core.plan import DEFAULT_SENTENCES, SentencePlan
 from services.core.prompt import DEFAULT_PROMPT, Message
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from tests import samples
 from tests.asking import release_of
+from tests.weightless import weightless
 
 TEXT = """The bell is rung every 12 minutes when there is fog.
 The lamp is trimmed at nine by the keeper.
@@ -43,6 +43,9 @@ class Says:
         yield self._text
         yield Finish("stop", 1, len(self._text.split()))
 
+    def close(self) -> None:
+        """There are no weights."""
+
 
 @contextmanager
 def asked(
@@ -56,8 +59,7 @@ def asked(
     extractive: bool = False,
     text: str = TEXT,
 ) -> Iterator[AnswerOut]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(data_dir=folder, torch_threads=1, **kinds)  # type: ignore[arg-type]
+    settings = weightless(folder)
     with open_resources(settings, Telemetry()) as parts:
         samples.publish(parts.catalog, text, "default", encoder=parts.encoder)
         answerer = Answerer(

@@ -18,11 +18,11 @@ from services.api.schemas import AnswerOut
 from services.core.classifier import OverlapClassifier
 from services.core.evidence import evidence_of
 from services.core.prompt import DEFAULT_PROMPT
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from tests import poison
 from tests.asking import Desk, release_of
 from tests.poison import MARKER, Manner
+from tests.weightless import weightless
 
 HIDDEN = [manner for manner in Manner if manner is not Manner.visible]
 SUBJECT = poison.SUBJECTS[0]
@@ -32,8 +32,7 @@ PROMPT = replace(DEFAULT_PROMPT, sentences=6)
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(data_dir=tmp_path_factory.mktemp("desk"), torch_threads=1, **kinds)  # type: ignore[arg-type]
+    settings = weightless(tmp_path_factory.mktemp("desk"))
     with open_resources(settings, Telemetry()) as parts:
         desk = Desk(settings, parts, release_of(PROMPT))
         desk.ingest(poison.poisoned_pdf(SUBJECT.honest, "", Manner.visible), "clean")

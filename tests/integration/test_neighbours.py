@@ -30,6 +30,7 @@ from services.ingest import app as ingest
 from services.ingest.worker import Worker
 from tests import pdfs
 from tests.calls import events, upload
+from tests.weightless import weightless
 
 WIDTH_PT = 430.0
 HEADER = "The Example Manual"
@@ -102,8 +103,7 @@ class Place:
 
 @contextmanager
 def opened(folder: Path, **more: Any) -> Iterator[Place]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(**{"data_dir": folder, "torch_threads": 1, **kinds} | more)
+    settings = weightless(folder, **more)
     with open_api(settings, Telemetry()) as resources:
         rooms = [ingest.room(settings), api.room(settings, resources)]
         largest = ingest.max_body_bytes(settings)
@@ -230,7 +230,7 @@ def test_the_picture_marks_the_boxes_of_the_citations_and_nothing_else(tmp_path:
         citations = place.ask(ASKED)["citations"]
         assert [citation["page"] for citation in citations] == [1, 2]
         for citation in citations:
-            plain, marked = (place.picture(citation, boxes) for boxes in ([], citation["boxes"]))
+            plain, marked = place.picture(citation, []), place.picture(citation, citation["boxes"])
             changed = (plain != marked).any(axis=2)
             far = np.ones(changed.shape, bool)
             for word in place.page(citation)["words"]:

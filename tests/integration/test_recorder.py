@@ -17,10 +17,10 @@ from services.api.recorder import Recorder
 from services.api.resources import ApiResources, open_resources
 from services.api.schemas import AnswerOut
 from services.core.captures import NO_RELEASE, CaptureLog, Kind, Rows, newest_kind, rows_between
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from tests import samples
 from tests.waiting import until
+from tests.weightless import weightless
 
 TEXT = "The bell is rung every 12 minutes when there is fog.\nThe lamp is trimmed at nine by the keeper."
 QUESTION = "How often is the bell rung in fog?"
@@ -28,8 +28,7 @@ QUESTION = "How often is the bell rung in fog?"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[tuple[ApiResources, TestClient]]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(data_dir=tmp_path, models_dir=Path("none"), torch_threads=1, **kinds)
+    settings = weightless(tmp_path, models_dir=Path("none"))
     with open_resources(settings, Telemetry()) as resources, TestClient(create_app(settings, resources)) as http:
         samples.publish(resources.catalog, TEXT, encoder=resources.encoder)
         yield resources, http

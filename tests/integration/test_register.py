@@ -12,8 +12,9 @@ from rich.console import Console
 
 from models.errors import BadInput
 from models.files import write_json
-from models.register import CHALLENGER, MODEL, register
+from models.register import register
 from models.tracking import mlflow_client
+from services.core.aliases import CHALLENGER, MODEL
 from services.core.errors import ModelProblem
 from services.core.registry import resolve_release
 from tests.releases import Places, make_release, seal

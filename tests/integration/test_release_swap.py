@@ -14,7 +14,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from services.api.generate import Decoding, open_generator
+from services.api.generate import Decoding, TransformersGenerator, open_generator
 from services.core.prompt import Message
 from services.core.registry import resolve_release
 from tests.calls import SSE, problem_of
@@ -34,7 +34,8 @@ def test_a_moved_alias_makes_another_release_live_and_frees_the_old_one(
 ) -> None:
     one, two = shelf.release(shelf.one), shelf.release(shelf.two)
     with opened(tmp_path, shelf, registry) as (resources, http):
-        before = resources.live
+        before = resources.live.generator
+        assert isinstance(before, TransformersGenerator)
         assert answered(http).items() >= made_by(one).items(), "no alias: the shipped one"
         registry.point("champion", registry.add(shelf.two.folder))
         live(resources, two)
@@ -43,7 +44,7 @@ def test_a_moved_alias_makes_another_release_live_and_frees_the_old_one(
         assert (classified["release"], classified["classifier"]) == (two.id, two.classifier.id)
         models = {model["role"]: model["release"] for model in http.get("/v1/models").json()["data"]}
         assert (models["generator"], models["classifier"]) == (two.id, two.id)
-        until(lambda: all(weights.is_meta for weights in before.generator._model.parameters()))  # type: ignore[attr-defined]
+        until(lambda: all(weights.is_meta for weights in before._model.parameters()))
         registry.unpoint("champion")
         live(resources, one)
         assert answered(http).items() >= made_by(one).items()
@@ -85,14 +86,18 @@ def test_requests_all_along_many_swaps_are_answered_by_one_release_each(
             failed.append(error)
 
     with opened(tmp_path, shelf, registry) as (resources, http):
+
+        def wait(swaps: int) -> None:
+            until(lambda: resources.releases.swaps == swaps)
+            seen = len(lineages)
+            until(lambda: len(lineages) > seen + 3)
+
         threads = [threading.Thread(target=ask, args=(http,)) for _ in range(3)]
         for thread in threads:
             thread.start()
         for swap, number in enumerate(numbers[1:] + numbers + numbers, 1):
             registry.point("champion", number)
-            until(lambda swap=swap: resources.releases.swaps == swap)  # type: ignore[misc]
-            seen = len(lineages)
-            until(lambda seen=seen: len(lineages) > seen + 3)  # type: ignore[misc]
+            wait(swap)
         ended.set()
         for thread in threads:
             thread.join(WITHIN_S)
@@ -136,7 +141,7 @@ def test_a_release_that_cannot_be_served_is_refused_once_and_the_old_one_stays(
         time.sleep(0.3)  # a dozen looks more
         assert answered(http).items() >= made_by(one).items()
         assert resources.releases.in_memory() == [("champion", one.id)]
-        (told,) = [record.fields for record in caplog.records if record.getMessage() == "release refused"]  # type: ignore[attr-defined]
+        (told,) = [vars(record)["fields"] for record in caplog.records if record.getMessage() == "release refused"]
         assert reason in told["reason"]
         assert reason in problem_of(http.post("/v1/search", json=named(bad)), 409, "release_refused")["detail"]
         registry.point("champion", good)

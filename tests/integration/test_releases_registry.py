@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -39,6 +38,7 @@ from services.eval.promote import Meant, Promotions
 from services.eval.release_log import ReleaseLog
 from services.eval.retrain_run import RetrainingRun
 from services.eval.retraining import RetrainingStore
+from services.eval.store import Dataset, Evaluation
 from services.eval.worker import Worker
 from tests.calls import client_of, problem_of
 from tests.mlflow_server import FILES, add_version, start_mlflow
@@ -224,7 +224,19 @@ def test_promoted_by_itself_is_only_what_passes_its_own_bar_too(desk: Desk, belo
     aliases = open_aliases(settings)
     names = ReleaseNames(settings, aliases)
     running = RetrainingRun(settings, desk.catalog, names, Promotions(settings, desk.catalog.database, names))
-    evaluation = SimpleNamespace(verdict={"id": verdict, "passed": True, "why": []})
+    evaluation = Evaluation(
+        id="eval_1",
+        dataset=Dataset("set_1", "story", "3" * 64),
+        collection="default",
+        release=CHALLENGER,
+        release_id=NEW,
+        against_id=None,
+        created_at=0.0,
+        summary=None,
+        tracking=None,
+        verdict={"id": verdict, "passed": True, "why": []},
+        job=job,
+    )
     with Lease(desk.catalog.jobs, job, "worker", 60, threading.Event()) as lease:
         running._decide(lease, RetrainingStore(desk.catalog).get(run_id), evaluation)
     aliases.close()

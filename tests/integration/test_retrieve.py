@@ -18,10 +18,10 @@ from services.core import chunks
 from services.core.catalog import Document
 from services.core.classifier import OverlapClassifier
 from services.core.encoder import HashingEncoder
-from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from tests import samples
 from tests.calls import events, problem_of
+from tests.weightless import weightless
 
 TOOLS = """The option --no-act shows what would be done
 The option --yes answers every question
@@ -36,8 +36,7 @@ QUERY = "the option --no-act of a package"
 
 @contextmanager
 def opened(folder: Path, **more: Any) -> Iterator[tuple[ApiResources, TestClient]]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    settings = Settings(**{"data_dir": folder, "torch_threads": 1, "rerank_depth": 0, **kinds} | more)
+    settings = weightless(folder, **{"rerank_depth": 0} | more)
     with open_resources(settings, Telemetry()) as resources, TestClient(create_app(settings, resources)) as http:
         yield resources, http
 

@@ -96,10 +96,13 @@ def test_with_a_share_of_nothing_nobody_is_asked(tmp_path: Path, shelf: Shelf, r
 def test_the_newest_are_kept(tmp_path: Path, shelf: Shelf, registry: PlantedRegistry) -> None:
     challenged(shelf, registry)
     with opened(tmp_path, shelf, registry, **WHOLE, shadow_log_rows=2) as (resources, http):
-        ids = []
-        for count in (1, 2, 3):
-            ids.append(answered(http)["id"])
-            until(lambda count=count: resources.shadow.outcomes() == {"logged": count})  # type: ignore[misc]
+
+        def logged(count: int) -> str:
+            answer_id: str = answered(http)["id"]
+            until(lambda: resources.shadow.outcomes() == {"logged": count})
+            return answer_id
+
+        ids = [logged(count) for count in (1, 2, 3)]
         assert [shadow_of(http, one) is not None for one in ids] == [False, True, True]
 
 

@@ -260,7 +260,12 @@ def test_a_release_that_is_gone_fails_the_evaluation_with_the_words_of_the_api(d
 def test_the_command_shows_the_verdict_and_ends_with_it(desk: Desk, tmp_path: Path) -> None:
     questions, report = tmp_path / "story.jsonl", tmp_path / "report.html"
     questions.write_bytes(jsonl(QUESTIONS))
-    worker = threading.Thread(target=lambda: [until(lambda: open_jobs(desk.catalog, KIND) == 1), desk.work()])
+
+    def work() -> None:
+        until(lambda: open_jobs(desk.catalog, KIND) == 1)
+        desk.work()
+
+    worker = threading.Thread(target=work)
     worker.start()
     words = ["evaluate", str(questions), "--release", "challenger", "--against", "champion", "--report", str(report)]
     done = CliRunner().invoke(app, [*words, "--url", str(desk.http.base_url)], env={"COLUMNS": "160"})

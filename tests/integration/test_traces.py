@@ -14,10 +14,11 @@ from fastapi.testclient import TestClient
 
 from services.api.app import create_app
 from services.core.errors import SettingsProblem
-from services.core.settings import Settings, load_settings
+from services.core.settings import load_settings
 from tests import samples
 from tests.otlp import Collector, attributes_of, collector
 from tests.server import ROOT, free_port
+from tests.weightless import weightless
 
 TEXT = "The bell is rung every 12 minutes when there is fog.\nThe lamp is trimmed at nine by the keeper."
 QUESTION = "How often is the bell rung in fog?"
@@ -27,9 +28,8 @@ TRACEPARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 
 @contextmanager
 def service(folder: Path, traces: str | None) -> Iterator[TestClient]:
-    kinds = {"encoder": "hashing", "generator": "scripted", "classifier": "overlap"}
-    places = {"data_dir": folder, "mlflow_uri": f"sqlite:///{folder}/m.db"}
-    with TestClient(app := create_app(Settings(**{**kinds, **places}, traces=traces))) as http:
+    settings = weightless(folder, mlflow_uri=f"sqlite:///{folder}/m.db", traces=traces)
+    with TestClient(app := create_app(settings)) as http:
         samples.publish(app.state.api.catalog, TEXT, encoder=app.state.api.encoder)
         yield http
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,10 +66,10 @@ class Desk:
         stored = FileStore(self.settings.files_dir).receive(document_id, io.BytesIO(data), 10**8)
         return self.catalog.add_document(document_id, "default", name, stored.sha256, stored.bytes)[0]
 
-    def worker(self, stopping: threading.Event | None = None, **changes: object) -> Worker:
+    def worker(self, stopping: threading.Event | None = None, **changes: Any) -> Worker:
         return Worker(self.settings.model_copy(update=changes), self.catalog, stopping or threading.Event())
 
-    def work(self, **changes: object) -> Job:
+    def work(self, **changes: Any) -> Job:
         """Claim the next job, do it, and return it as it is then."""
         job = self.claim("worker")
         worker = self.worker(**changes)

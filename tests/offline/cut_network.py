@@ -220,7 +220,8 @@ def packets_without_route() -> int:
     names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines()[:2])
     count = int(values[names.index("OutNoRoutes")])
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-        count += int(re.search(r"^Ip6OutNoRoutes\s+(\d+)", Path("/proc/net/snmp6").read_text(), re.M)[1])  # type: ignore[index]
+        [of_ipv6] = re.findall(r"^Ip6OutNoRoutes\s+(\d+)", Path("/proc/net/snmp6").read_text(), re.M)
+        count += int(of_ipv6)
     return count
 
 

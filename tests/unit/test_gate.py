@@ -81,7 +81,7 @@ def test_no_change_is_no_gain() -> None:
 
 def test_the_same_tables_give_the_same_verdict_in_any_order() -> None:
     new = scores("capstone@new", [0.3, 0.2, 0.9, 0.9, None, 0.6])
-    turned = Scores(new.release, new.questions_sha256, dict(reversed(new.values.items())))
+    turned = Scores(new.release, new.questions_sha256, dict(reversed([*new.values.items()])))
     assert judge(OLD, new, RULES) == judge(OLD, turned, RULES)
 
 

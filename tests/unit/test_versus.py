@@ -95,7 +95,8 @@ def test_a_bound_that_is_not_finite_is_shown_as_none() -> None:
     for release in ("r@1", "r@2"):
         asked = [judgement(n, "the red door" if n < 2 else "") for n in range(40)]
         sides.append(scores_of(asked, release, SHA256))
-    outcome = outcome_of(*sides, rules)
+    one, two = sides
+    outcome = outcome_of(one, two, rules)
     body = outcome.body()
     assert body is not None and body["metrics"]["citation_precision"]["low"] is None
     json.dumps(body, allow_nan=False)
@@ -104,8 +105,8 @@ def test_a_bound_that_is_not_finite_is_shown_as_none() -> None:
 
 def test_an_interval_is_drawn_in_the_order_of_its_values() -> None:
     svg = interval_line("latency", 0.9, 1.1, 1.2, {"no change": 1.0, "margin": 1.25})
-    low, high = (float(x) for x in re.search(r'd="M([\d.]+) 30H([\d.]+)M', svg).groups())  # type: ignore[union-attr]
-    middle = float(re.search(r'cx="([\d.]+)"', svg)[1])  # type: ignore[index]
+    [(low, high)] = [map(float, pair) for pair in re.findall(r'd="M([\d.]+) 30H([\d.]+)M', svg)]
+    [middle] = map(float, re.findall(r'cx="([\d.]+)"', svg))
     nothing, margin = (float(x) for x in re.findall(r'd="M([\d.]+) 12V', svg))
     assert low < nothing < middle < high < margin
     assert "1.1 [0.9, 1.2]" in svg
