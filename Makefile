@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
 
 help:  ## show this
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 run: weights  ## set up everything, ingest the example, ask it a question, keep serving on 127.0.0.1:8000
 	$(BIN)/capstone up --example --log-level WARNING
