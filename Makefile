@@ -20,11 +20,14 @@ help:  ## show this
 run: weights  ## set up everything, ingest the example, ask it a question, keep serving on 127.0.0.1:8000
 	$(BIN)/capstone up --example --log-level WARNING
 
+# With COVER=1: a file of its own for each part, so that parts can be recorded one after another, or on different machines.
+RECORD = $(if $(COVER),COVERAGE_FILE=.coverage.$(subst /,-,$(or $(firstword $(PARTS)),tests)))
+
 test: weights  ## set up everything and run the tests; PARTS="tests/unit tests/e2e" for some; COVER=1 records which lines ran
-	$(BIN)/pytest -n 2 --dist loadfile $(if $(COVER),--cov --cov-report=) $(PARTS)
+	$(RECORD) $(BIN)/pytest -n 2 --dist loadfile $(if $(COVER),--cov --cov-report=) $(PARTS)
 
 coverage: setup  ## what share of the code the tests ran, of all that `make test COVER=1` has recorded; fails below the floor
-	$(BIN)/coverage combine --keep --quiet
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 check: lint types imports configurations  ## lint, format, types, import rules; workflows, containers, scripts, rules under infra/
