@@ -9,26 +9,50 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test check watch crash offline e2e-compose train register smoke loop bench clean
+.PHONY: help run setup weights test coverage check lint types imports configurations openapi openapi-diff metrics-diff watch crash offline e2e-compose train register smoke loop bench clean
 
 # Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
 
 help:  ## show this
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 run: weights  ## set up everything, ingest the example, ask it a question, keep serving on 127.0.0.1:8000
 	$(BIN)/capstone up --example --log-level WARNING
 
-test: weights  ## set up everything and run the tests
-	$(BIN)/pytest -n 2 --dist loadfile
+# With COVER=1: a file of its own for each part, so that parts can be recorded one after another, or on different machines.
+RECORD = $(if $(COVER),COVERAGE_FILE=.coverage.$(subst /,-,$(or $(firstword $(PARTS)),tests)))
 
-check: setup  ## lint, format, types, import rules; rules and configurations under infra/ where promtool is at hand
+test: weights  ## set up everything and run the tests; PARTS="tests/unit tests/e2e" for some; COVER=1 records which lines ran
+	$(RECORD) $(BIN)/pytest -n 2 --dist loadfile $(if $(COVER),--cov --cov-report=) $(PARTS)
+
+coverage: setup  ## what share of the code the tests ran, of all that `make test COVER=1` has recorded; fails below the floor
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: lint types imports configurations  ## lint, format, types, import rules; workflows, containers, scripts, rules under infra/
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
+
+imports: setup
 	$(BIN)/lint-imports
+
+configurations: setup
 	$(BIN)/python -m infra.check
+
+openapi: setup  ## write docs/openapi.json, the HTTP surface of all services
+	$(BIN)/python -m infra.openapi
+
+openapi-diff: setup  ## does it break clients of the one in the file BASE=...?
+	$(BIN)/api-schema-diff $(BASE) docs/openapi.json
+
+metrics-diff: setup  ## figures of the models beside those of BASE=..., a commit or branch, as Markdown
+	$(BIN)/dvc metrics diff --all --md $(BASE)
 
 watch: weights  ## a real Prometheus scrapes the running platform: every expression of rules and dashboards returns data
 	$(BIN)/python -m infra.check --bring

