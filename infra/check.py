@@ -1,6 +1,8 @@
 """`python -m infra.check`: what promtool and amtool say of the rules, of their tests and of both configurations.
 
-Without them on this machine it says so and ends well; `--bring` downloads them first.
+And what Helm and Kubernetes' schemas say of the chart.
+
+Without the tools on this machine it says so and ends well; `--bring` downloads them first.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from infra.k8s.check import check_chart
 from infra.tools import bring, find
 
 _HERE = Path(__file__).parent
@@ -30,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bring", action="store_true", help="download the tools if they are not here")
     find_tool = bring if parser.parse_args().bring else find
-    failed = 0
+    failed = check_chart()
     for tool, *arguments in commands():
         program = find_tool(tool)
         if program is None:
