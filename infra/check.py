@@ -1,7 +1,5 @@
 """`python -m infra.check`: what promtool and amtool say of the rules, of their tests and of both configurations.
 
-And what Helm and Kubernetes' schemas say of the chart.
-
 Without the tools on this machine it says so and ends well; `--bring` downloads them first.
 """
 
