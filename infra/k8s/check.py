@@ -17,7 +17,7 @@ from helm_python import Chart, lint
 
 CHART = Path(__file__).parent / "capstone"
 PROFILES = ("default", "ha", "gpu")
-VERSIONS = ("1.29", "1.33", kubernetes_validate.latest_version())  # the oldest of Chart.yaml, one between, the newest
+VERSIONS = ("1.29", kubernetes_validate.latest_version())  # the oldest of Chart.yaml, and the newest
 WITHOUT_SCHEMA = {"monitoring.coreos.com/v1"}
 _WARNING = 2  # Helm's number of the least severity that counts
 
@@ -33,9 +33,8 @@ def render(values: dict[str, Any], *, name: str = "capstone") -> list[dict[str, 
     """Every object that `helm install NAME` would send, hooks included. Raises HelmError."""
     with Chart.load(CHART) as chart:
         rendered = chart.render(values, name=name, namespace="answers")
-    found = (
-        one for path, text in sorted(rendered.items()) if path.endswith(".yaml") for one in yaml.safe_load_all(text)
-    )
+    texts = [text for path, text in sorted(rendered.items()) if path.endswith(".yaml")]
+    found = (one for text in texts for one in yaml.load_all(text, Loader=yaml.CSafeLoader))
     return [one for one in found if one]
 
 
@@ -47,13 +46,20 @@ def problems(profile: str) -> Iterator[str]:
         yield from (f"{one['path']}: {one['error']}" for one in said)
         return  # what it complains of may not even be YAML
     for one in render(values):
-        if one["apiVersion"] in WITHOUT_SCHEMA:
-            continue
-        for version in VERSIONS:
-            try:
-                kubernetes_validate.validate(one, version, strict=True)
-            except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-                yield f"{one['kind']} {one['metadata']['name']}, Kubernetes {version}: {error}"
+        yield from mismatches(one)
+
+
+def mismatches(one: dict[str, Any]) -> Iterator[str]:
+    """What of an object Kubernetes would refuse or, strictly, pass over."""
+    if one["apiVersion"] in WITHOUT_SCHEMA:
+        return
+    for version in VERSIONS:
+        try:
+            kubernetes_validate.validate(one, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{one['kind']} {one['metadata']['name']}, Kubernetes {version}: {error.message}"
+        except kubernetes_validate.SchemaNotFoundError as error:
+            yield error.message
 
 
 def check_chart() -> int:

@@ -1,4 +1,4 @@
-"""`python -m infra.space.assemble FOLDER`: the files of a Hugging Face Space, which builds its image from its own folder.
+"""`python -m infra.space.assemble FOLDER`: the files of a Hugging Face Space, whose image is built from its own folder.
 
 What images are made of (.dockerignore says it) as git has it, with infra/docker/Dockerfile at the root, whose defaults
 are then those of the Space, and README.md with its front matter. `hf upload OWNER/NAME FOLDER . --repo-type space`

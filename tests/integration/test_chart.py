@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from helm_python import HelmError
 from starlette.routing import Mount, Route
 
-from infra.k8s.check import CHART, PROFILES, check_chart, render, values_of
+from infra.k8s.check import CHART, PROFILES, VERSIONS, check_chart, mismatches, render, values_of
 from services.api import app as api
 from services.core.settings import Settings
 from services.eval import app as evaluation
@@ -65,7 +65,18 @@ def test_the_chart_is_well_for_every_profile(capsys: pytest.CaptureFixture[str])
     assert check_chart() == 0, capsys.readouterr().out
 
 
-def test_it_is_of_this_version_and_says_what_to_do_next() -> None:
+def test_what_kubernetes_would_refuse_or_pass_over_is_found() -> None:
+    deployment = of_kind(render({}), "Deployment")["api"]
+    assert not list(mismatches(deployment))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container["readynessProbe"] = container.pop("readinessProbe")
+    assert all("readynessProbe" in said for said in mismatches(deployment))
+    assert len(list(mismatches(deployment))) == len(VERSIONS)
+    container["image"] = 7
+    assert list(mismatches(deployment | {"apiVersion": "apps/v2"})) and list(mismatches({**deployment, "kind": "Depl"}))
+
+
+def test_it_is_of_this_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == chart["version"] == project
@@ -398,6 +409,49 @@ def test_on_gpus_the_models_and_nothing_else() -> None:
     for name, pod in pods(objects).items():
         tolerated = [one["key"] for one in pod["spec"].get("tolerations", [])]
         assert tolerated == (["nvidia.com/gpu"] if name in on_gpu else []), name
+
+
+def test_several_of_each_on_gpus() -> None:
+    """`-f values-ha.yaml -f values-gpu.yaml`: whoever has a GPU is scaled by its queue alone."""
+    ha, gpu = values_of("ha"), values_of("gpu")
+    for name, workload in gpu["workloads"].items():
+        scaling = ha["workloads"][name]["autoscaling"] | workload["autoscaling"]
+        ha["workloads"][name] |= workload | {"autoscaling": scaling}
+    objects = render(ha)
+    assert not [said for one in objects for said in mismatches(one)]
+    kinds = {
+        name: {metric["type"] for metric in one["spec"]["metrics"]}
+        for name, one in of_kind(objects, "HorizontalPodAutoscaler").items()
+    }
+    assert kinds["api"] == {"Pods"} and kinds["ingest-worker"] == {"Object"}
+    assert kinds["eval-worker"] == {"Object"} and kinds["ingest"] == {"Resource"}
+
+
+def test_s3_is_mlflows_alone() -> None:
+    objects = render(values_of("ha"))
+    for name, one in containers(objects):
+        given = environment(one)
+        assert bool([variable for variable in given if "S3" in variable or "AWS" in variable]) == (name == "mlflow")
+    (one,) = [one for name, one in containers(objects) if name == "mlflow"]
+    given, files = environment(one), "/run/secrets/"
+    assert given["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://capstone-releases/mlflow"
+    assert given["MLFLOW_S3_ENDPOINT_URL"] == "https://s3.example.org"
+    assert given["AWS_SHARED_CREDENTIALS_FILE"].startswith(files), "no key is in the environment"
+    assert given["MLFLOW_BACKEND_STORE_URI_FILE"].startswith(files)
+    assert given["MLFLOW_SERVER_ALLOWED_HOSTS"] == "capstone-mlflow,capstone-mlflow:5000"
+    address = environment(next(one for name, one in containers(objects) if name == "api"))["CAPSTONE_MLFLOW_URI"]
+    assert address == "http://capstone-mlflow:5000", "a name that MLflow answers to"
+    assert "mlflow" not in of_kind(objects, "PersistentVolumeClaim")
+
+
+def test_without_chroma_each_api_has_an_index_of_its_own() -> None:
+    objects = render({"vectorStore": "faiss"})
+    given = next(environment(one) for name, one in containers(objects) if name == "api")
+    assert given["CAPSTONE_VECTOR_STORE"] == "faiss" and "CAPSTONE_CHROMA_URL" not in given
+    assert not {"chroma"} & {
+        name for kind in ("Deployment", "Service", "NetworkPolicy") for name in of_kind(objects, kind)
+    }
+    assert not [called for _, called in arrows(objects)[0] if called == "chroma"]
 
 
 def test_of_several_releases_each_has_its_own() -> None:

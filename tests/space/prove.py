@@ -1,8 +1,8 @@
 """The image of the Hugging Face Space, from its folder to an answer: `make e2e-space`. Needs a Docker engine.
 
 Assembles the Space as it would be uploaded, builds its image in there, starts it as the host of Spaces does (user 1000,
-one port) with what it need not have taken away, waits until the example is read, and asks it over HTTP. Exit code 1 if a
-check fails; the container and the folder are removed at the end.
+one port) with what it does not need taken away, waits until the example is read, and asks it over HTTP. Exit code 1 if
+a check fails; the container and the folder are removed at the end.
 """
 
 from __future__ import annotations
