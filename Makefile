@@ -43,7 +43,7 @@ offline: weights  ## start, ingest and ask in a network namespace that has nothi
 e2e-compose: setup  ## all services in containers: build, start, ingest, ask, promote, kill each, stop, start again
 	$(BIN)/python -m tests.compose.prove
 
-e2e-space: setup  ## the image of the Hugging Face Space: assemble, build, start, ask
+e2e-space: setup  ## the image of the Hugging Face Space: build, start, ask
 	$(BIN)/python -m tests.space.prove
 
 train: weights  ## data to release: what is not up to date; hours on two cores if the classifier is not

@@ -1,4 +1,4 @@
-"""`python -m services.cli`: `capstone`, where the project is not installed but copied, as in the images."""
+"""`python -m services.cli`: where the command is not installed, as in the images."""
 
 from services.cli import app
 

@@ -1,8 +1,7 @@
-"""The image of the Hugging Face Space, from its folder to an answer: `make e2e-space`. Needs a Docker engine.
+"""The image of the Hugging Face Space, from its build to an answer: `make e2e-space`. Needs a Docker engine.
 
-Assembles the Space as it would be uploaded, builds its image in there, starts it as the host of Spaces does (user 1000,
-one port) with what it does not need taken away, waits until the example is read, and asks it over HTTP. Exit code 1 if
-a check fails; the container and the folder are removed at the end.
+Builds it, starts it as the host of Spaces does (user 1000, one port) with what it does not need taken away, waits until
+the example is read, and asks it over HTTP. Exit code 1 if a check fails; the container is removed at the end.
 """
 
 from __future__ import annotations
@@ -11,20 +10,17 @@ import argparse
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
 
-from infra.space.assemble import assemble
 from tests.calls import EXAMPLE, upload
 from tests.checks import Checks
-from tests.compose.stack import LOCAL_BASE, build_image, can_reach_registry, docker, package_index, require_engine
+from tests.compose.stack import LOCAL_BASE, ROOT, build_image, can_reach_registry, docker, package_index, require_engine
 from tests.server import free_port
 
 IMAGE = NAME = "capstone-space"
@@ -63,18 +59,14 @@ def main() -> None:
 
 
 def built() -> None:
-    """From the folder that is uploaded, with no argument that the host of Spaces would not give, if a registry can be
-    reached; else over this machine's base image and package index."""
-    with tempfile.TemporaryDirectory() as scratch, package_index() as options:
-        folder = Path(scratch) / "space"
-        with step("assemble the folder"):
-            files = assemble(folder)
-        largest = max((folder / name).stat().st_size for name in files)
-        console.print(f"            {len(files)} files, the largest of {largest / 1e6:.1f} MB")
-        alone = can_reach_registry()
-        arguments = {} if alone else {"PYTHON_IMAGE": LOCAL_BASE, "TORCH_INDEX": ""}
-        seconds = build_image(IMAGE, folder, folder / "Dockerfile", arguments, [] if alone else options)
-        console.print(f"{seconds:8.1f} s  build the image")
+    """Over this machine's base image and package index, if no registry can be reached."""
+    arguments, stand_ins = {"SERVICE": "space", "WEIGHTS": "baked"}, not can_reach_registry()
+    if stand_ins:
+        arguments |= {"PYTHON_IMAGE": LOCAL_BASE, "TORCH_INDEX": ""}
+    with package_index() as options:
+        dockerfile = ROOT / "infra" / "docker" / "Dockerfile"
+        seconds = build_image(IMAGE, ROOT, dockerfile, arguments, options if stand_ins else [])
+    console.print(f"{seconds:8.1f} s  build the image")
 
 
 def started(options: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Starts the demo in its container: `python start.py`. Standard library only.
+"""Starts the demo of a Hugging Face Space in its container: `python start_space.py`. Standard library only.
 
 Whoever has no key may ask (CAPSTONE_ANONYMOUS_SCOPE=read), and nothing else. What ingests the example needs a key: the
 Space's secret CAPSTONE_API_KEY, with which its owner can upload too, else a random one that nobody is told.
