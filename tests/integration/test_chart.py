@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +24,7 @@ from starlette.routing import Mount, Route
 
 from infra.k8s.check import CHART, PROFILES, VERSIONS, check_chart, mismatches, render, values_of
 from services.api import app as api
+from services.core.catalog import Catalog
 from services.core.settings import Settings
 from services.eval import app as evaluation
 from services.ingest import app as ingest
@@ -339,6 +345,15 @@ def test_the_schema_is_there_before_anything_of_a_new_version(objects: list[Obje
     (one,) = job["spec"]["template"]["spec"]["containers"]
     assert one["command"] == ["python", "-m", "services.core.migrate"]
     assert "serviceAccountName" not in job["spec"]["template"]["spec"], "at the first install there is none yet"
+
+
+def test_its_command_makes_the_schema_and_may_come_again(tmp_path: Path) -> None:
+    (one,) = of_kind(render({}), "Job")["migrate"]["spec"]["template"]["spec"]["containers"]
+    command = [sys.executable, *one["command"][1:]]
+    for _ in range(2):
+        subprocess.run(command, env=dict(os.environ) | {"CAPSTONE_DATA_DIR": str(tmp_path)}, cwd=ROOT, check=True)
+    with closing(Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")) as catalog:
+        assert catalog.last_seq() == 0
 
 
 def test_scaling_asks_for_metrics_that_exist_and_are_adapted() -> None:
