@@ -9,7 +9,7 @@ export ANONYMIZED_TELEMETRY := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup weights test coverage check lint types imports configurations openapi openapi-diff metrics-diff watch crash offline e2e-compose train register smoke loop bench clean
+.PHONY: help run setup weights test coverage check lint types imports configurations openapi openapi-diff metrics-diff watch crash offline e2e-compose e2e-space train register smoke loop bench clean
 
 # Manuals and XQuAD, where they lie on this machine already; else models/data/sources.yaml says where to get them.
 export CAPSTONE_TRAIN_DATA ?= $(wildcard ../shared/trainset)
@@ -66,6 +66,9 @@ offline: weights  ## start, ingest and ask in a network namespace that has nothi
 
 e2e-compose: setup  ## all services in containers: build, start, ingest, ask, promote, kill each, stop, start again
 	$(BIN)/python -m tests.compose.prove
+
+e2e-space: setup  ## the image of the Hugging Face Space: build, start, ask
+	$(BIN)/python -m tests.space.prove
 
 train: weights  ## data to release: what is not up to date; hours on two cores if the classifier is not
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro

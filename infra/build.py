@@ -1,4 +1,7 @@
-"""`python -m infra.build` writes what is generated: dashboards, and the rules of the objectives; a test compares."""
+"""`python -m infra.build` writes what is generated; a test compares.
+
+Dashboards, the rules of the objectives, and the copies of both in the chart, which can hold nothing from outside of it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,15 @@ def generated() -> dict[Path, str]:
     encoder = JSONEncoder(sort_keys=True, indent=2)
     files = {folder / f"{board.uid}.json": encoder.encode(build(board).build()) + "\n" for board in BOARDS}
     slo = yaml.safe_dump(rules(), sort_keys=False, width=110, allow_unicode=True)
-    return files | {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo}
+    files |= {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo}
+    return files | _copied_into_chart(files)
+
+
+def _copied_into_chart(files: dict[Path, str]) -> dict[Path, str]:
+    chart = _HERE / "k8s" / "capstone" / "files"
+    rules = _HERE / "prometheus" / "rules"
+    written = {path: path.read_text(encoding="utf-8") for path in rules.glob("*.yml")} | files
+    return {chart / path.parent.name / path.name: text for path, text in written.items()}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from infra.k8s.check import check_chart
 from infra.linters import Command, commands
 from infra.tools import PROGRAMS, ROOT, bring, find
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bring", action="store_true", help="download Prometheus' tools if they are not here")
     bringing = parser.parse_args().bring
-    failed = 0
+    failed = check_chart()
     for command in commands():
         program = _program(command.tool, bringing)
         if program is None and command.tool in PROGRAMS:

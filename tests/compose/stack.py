@@ -65,16 +65,19 @@ class Stack:
     def build(self) -> Iterator[tuple[str, float]]:
         """Build each image; yields its name and the seconds that took."""
         builds = {one["image"]: one["build"] for one in self.configured().values() if "build" in one}
-        with _package_index() as options:
+        with package_index() as options:
             for image, build in builds.items():
                 given = build["args"] | ({"PYTHON_IMAGE": LOCAL_BASE, "TORCH_INDEX": ""} if self.stand_ins else {})
-                yield image, _built(image, ROOT, ROOT / build["dockerfile"], given, options if self.stand_ins else [])
+                yield (
+                    image,
+                    build_image(image, ROOT, ROOT / build["dockerfile"], given, options if self.stand_ins else []),
+                )
         if self.stand_ins:
             for name in STAND_INS:
                 folder = HERE / "stand_ins"
                 image = f"capstone-stand-in-{name}"
                 given = {"SERVICE": name, "PYTHON_IMAGE": LOCAL_BASE}
-                yield image, _built(image, folder, folder / "Dockerfile", given, ["--network", "host"])
+                yield image, build_image(image, folder, folder / "Dockerfile", given, ["--network", "host"])
 
     def up(self, within_s: float = 900) -> None:
         self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(int(within_s)))
@@ -82,7 +85,7 @@ class Stack:
     def containers(self) -> dict[str, dict[str, Any]]:
         """What the engine says of each long-running container, by service."""
         ids = self.compose("ps", "--all", "--quiet").split()
-        found = json.loads(_docker("inspect", *ids)) if ids else []
+        found = json.loads(docker("inspect", *ids)) if ids else []
         by_name = {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
         return {name: one for name, one in by_name.items() if name not in ("secrets", "weights")}
 
@@ -108,7 +111,7 @@ class Stack:
         """Service, MiB in use, MiB allowed."""
         limits = {name: one["HostConfig"]["Memory"] / 2**20 for name, one in self.containers().items()}
         names = {one["Id"][:12]: name for name, one in self.containers().items()}
-        told = _docker("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}", *names)
+        told = docker("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}", *names)
         used = {}
         for line in told.splitlines():
             container, amount, *_ = line.split()
@@ -123,11 +126,11 @@ def _mebibytes(text: str) -> float:
     raise ValueError(text)
 
 
-def _docker(*arguments: str) -> str:
+def docker(*arguments: str) -> str:
     return subprocess.run([DOCKER, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def _built(image: str, context: Path, dockerfile: Path, arguments: dict[str, str], options: list[str]) -> float:
+def build_image(image: str, context: Path, dockerfile: Path, arguments: dict[str, str], options: list[str]) -> float:
     begun = time.monotonic()
     given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
     command = [DOCKER, "build", "--progress", "plain", "-f", str(dockerfile), "-t", image, *options, *given]
@@ -139,7 +142,7 @@ def _built(image: str, context: Path, dockerfile: Path, arguments: dict[str, str
 
 
 @contextmanager
-def _package_index() -> Iterator[list[str]]:
+def package_index() -> Iterator[list[str]]:
     """Options of a build that make pip in it use the index of this machine's pip."""
     told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     settings = {}

@@ -26,8 +26,9 @@ def test_generated_files_are_those_of_their_source() -> None:
     files = generated()
     old = [path.name for path, text in files.items() if path.read_text(encoding="utf-8") != text]
     assert not old, "run `python -m infra.build`"
-    dashboards = set((INFRA / "grafana" / "dashboards").iterdir())
-    assert dashboards == {path for path in files if path.suffix == ".json"}
+    in_chart = INFRA / "k8s" / "capstone" / "files"
+    for folder in (INFRA / "grafana" / "dashboards", in_chart / "dashboards", in_chart / "rules"):
+        assert set(folder.iterdir()) == {path for path in files if path.parent == folder}, "nothing else is in there"
 
 
 @pytest.mark.parametrize("panel", PANELS)
