@@ -15,8 +15,12 @@ SSE = {"Accept": "text/event-stream"}
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fhs-3.0.pdf"
 
 
-def client_of(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=WITHIN_S, trust_env=False)
+def client_of(url: str, key: str | None = None) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=WITHIN_S, trust_env=False, headers=bearer(key) if key else None)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def upload(http: httpx.Client, data: bytes, name: str = "a.pdf", collection: str = "default") -> httpx.Response:
