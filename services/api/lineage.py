@@ -87,8 +87,8 @@ def replay(
     if served is None:
         raise Conflict(f"The classifier {found.body['model']!r} is not served here any more.")
     pairs = [(item["text"], item["text_pair"]) for item in inputs]
-    again = classifiers.classify(served, pairs, stop, lineage_id, caller.key)
-    return _compared_classifications(lineage_id, found.body, again)
+    now = classifiers.classify(served, pairs, stop, lineage_id, caller.key)
+    return _compared_classifications(lineage_id, found.body, now)
 
 
 def pieces(before: str, now: str) -> Iterator[Piece]:

@@ -68,7 +68,9 @@ class Guard:
         if scheme.lower() != "bearer" or not text:
             note(refused="missing")
             raise Unauthorized(_HOW)
-        caller = self._standing.find(text) or await to_thread.run_sync(self._recognise, text, limiter=self._lookups)
+        caller = self._standing.find(text)
+        if caller is None:
+            caller = await to_thread.run_sync(self._recognise, text, limiter=self._lookups)
         note(key=caller.key)
         return caller
 
