@@ -169,7 +169,10 @@ def _upload(_world: World, collection: str) -> tuple[dict[str, str], dict[str, A
 
 def _evaluate(_world: World, collection: str) -> tuple[dict[str, str], dict[str, Any]]:
     questions = jsonl(story_questions(TOPIC, f"{collection}.pdf", 1))
-    return {}, {"files": {"file": ("q.jsonl", questions)}, "data": {"collection": collection, "dataset": "again"}}
+    return {}, {
+        "files": {"file": ("q.jsonl", questions)},
+        "data": {"collection": collection, "dataset": f"again-{collection}"},
+    }
 
 
 def model_of(world: World, role: str) -> str:

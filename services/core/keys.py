@@ -150,7 +150,7 @@ class StandingKeys:
 
 
 def sha256_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _key_of(row: Any) -> Key:

@@ -112,7 +112,7 @@ def test_what_was_there_before_keys_is_kept_by_the_migration_down_and_up(catalog
         command.downgrade(config, "0008")
     catalog.migrate()
     with catalog.database.read() as connection:
-        known = dict(connection.execute(sa.select(jobs.c.id, jobs.c.collection)).tuples().all())
+        known = {row.id: row.collection for row in connection.execute(sa.select(jobs.c.id, jobs.c.collection))}
         assert connection.execute(sa.select(datasets.c.collection)).scalars().all() == [EVERYBODY]
     assert known == {job.id: "papers", evaluation.job.id: "papers", free: None}
     assert store.get(evaluation.id).dataset == store.dataset("mine") == dataset
