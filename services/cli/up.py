@@ -104,13 +104,15 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 def _service_key(settings: Settings) -> Iterator[tuple[Settings, dict[str, str]]]:
     """What the worker of evaluations sends this process, if a key is needed and none is set: another at every start.
 
-    It is handed over in a file, in a folder that goes with this process; yields what names that in an environment.
+    It is handed over in a file, in a folder that goes with this process; yields what names that in an environment. Not
+    in /tmp, where some systems tidy up while we run.
     """
     if not settings.keys_required or settings.service_key is not None:
         yield settings, {}
         return
     key = f"cap_service_{secrets.token_urlsafe(32)}"
-    with TemporaryDirectory(prefix="capstone-key-") as folder:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="service-key-", dir=settings.data_dir.resolve()) as folder:
         descriptor = os.open(Path(folder) / "capstone_service_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
         with os.fdopen(descriptor, "w") as file:
             file.write(key)

@@ -74,7 +74,7 @@ def test_the_key_can_be_a_file(place: Path, server: Server, admin: str, tmp_path
     assert done.returncode == 0 and "ready" in done.stdout
 
 
-def test_an_evaluation_asks_with_the_platform_s_own_key(server: Server, http: httpx.Client, tmp_path: Path) -> None:
+def test_an_evaluation_asks_with_the_platform_s_own_key(server: Server, http: httpx.Client) -> None:
     rows = jsonl(story_questions(TOPIC, "lighthouse.pdf", PAGES))
     started = http.post("/v1/evaluations", files={"file": ("q.jsonl", rows)}).raise_for_status().json()
     with http.stream("GET", started["job"]["url"], headers={"Accept": "text/event-stream"}) as response:
@@ -82,16 +82,13 @@ def test_an_evaluation_asks_with_the_platform_s_own_key(server: Server, http: ht
     done = http.get(f"/v1/evaluations/{started['id']}").json()
     assert (done["status"], done["error"]) == ("succeeded", None)
     assert b"cap_service_" not in server.log.read_bytes()
-    assert not list(tmp_path.parent.rglob("capstone_service_key")), "it lies in no folder of the platform's data"
 
 
 def test_the_key_for_the_worker_goes_with_the_platform(tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    own = start(QUICK | {"CAPSTONE_API_KEYS": "required", "TMPDIR": str(scratch)}, tmp_path / "data")
+    own = start(QUICK | {"CAPSTONE_API_KEYS": "required"}, tmp_path)
     try:
         own.wait_ready()
-        [file] = scratch.rglob("capstone_service_key")
+        [file] = tmp_path.rglob("capstone_service_key")
         assert file.stat().st_mode & 0o777 == 0o400 and file.parent.stat().st_mode & 0o777 == 0o700
         with client_of(own.url, file.read_text()) as http:
             assert http.get("/v1/documents").status_code == 200
@@ -99,7 +96,7 @@ def test_the_key_for_the_worker_goes_with_the_platform(tmp_path: Path) -> None:
         assert own.stop() in (0, -15)
     finally:
         own.kill()
-    assert not list(scratch.rglob("capstone_service_key"))
+    assert not list(tmp_path.rglob("capstone_service_key"))
 
 
 def test_openai_s_client_sends_the_key(server: Server, http: httpx.Client, place: Path) -> None:
