@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
@@ -59,13 +60,13 @@ class World:
     http: httpx.Client
     catalog: Catalog
     ids: dict[str, dict[str, str]]
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def fresh(self, collection: str) -> dict[str, str]:
         """A document that was just uploaded, and its queued job: for what ends them."""
         if collection == NOBODYS:
             return self.ids[NOBODYS]
-        self.number = getattr(self, "number", 0) + 1
-        data = story(f"number {self.number}", 1)
+        data = story(f"number {next(self.numbers)}", 1)
         document = upload(self.http, data, "fresh.pdf", collection).raise_for_status().json()
         return {"document": document["id"], "job": document["job"]["id"]}
 
@@ -129,8 +130,7 @@ class Row:
 
 
 def _id(kind: str, **sent: Any) -> Callable[[World, str], tuple[dict[str, str], dict[str, Any]]]:
-    names = {"number": "1", "model": "SmolLM2"}
-    return lambda world, collection: ({f"{kind}_id": world.ids[collection][kind], **names}, sent)
+    return lambda world, collection: ({f"{kind}_id": world.ids[collection][kind], "number": "1"}, sent)
 
 
 def _of(ids: str, kind: str) -> Callable[[World, str], tuple[dict[str, str], dict[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ class Desk:
     keys: dict[Scope, str]
     limited: dict[Scope, str]
     store: KeyStore
-    ids: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +161,8 @@ def test_a_limited_key_sees_its_collections_and_nothing_of_others(desk: Desk, ro
 
 
 def _asked(world: World, row: Row, collection: str, key: str) -> tuple[int, str, str]:
-    names, _ = row.request(world, collection)
-    response = world.http.request(
-        row.method, row.path.format(**names), headers=bearer(key), **row.request(world, collection)[1]
-    )
+    names, sent = row.request(world, collection)
+    response = world.http.request(row.method, row.path.format(**names), headers=bearer(key), **sent)
     return response.status_code, response.headers["content-type"], body_without(response, *names.values(), collection)
 
 
