@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,3 +125,13 @@ def new_database(server_url: str) -> str:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return url.set(database=name).render_as_string(hide_password=False)
+
+
+def worker_of(server: Server) -> int:
+    """The process id of the worker that `capstone up` started."""
+    mark = f"services.ingest.worker\0--parent\0{server.process.pid}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (process / "cmdline").read_bytes():
+                return int(process.name)
+    raise AssertionError("no worker is running")

@@ -10,9 +10,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from services.core.errors import CapstoneError, TooLarge, Unauthorized
+from services.core.errors import CapstoneError, TooLarge, Unauthorized, Unavailable
 from services.core.notes import note
 
 _log = logging.getLogger("capstone.http")
@@ -23,6 +24,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CapstoneError, _on_capstone_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(OperationalError, _on_catalog_away)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -82,6 +84,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     response = problem(request, error.status_code, code, HTTPStatus(error.status_code).phrase, str(error.detail))
     response.headers.update(error.headers or {})
     return response
+
+
+async def _on_catalog_away(request: Request, error: Exception) -> Response:
+    """The database does not answer, or somebody holds its lock for too long: worth another try."""
+    _log.error("the catalog does not answer", exc_info=error)
+    return await _on_capstone_error(request, Unavailable("The catalog database does not answer.", retry_after_s=5))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +19,8 @@ from PIL import Image
 from tests import poison
 from tests.calls import EXAMPLE, SSE, ended, events, ingest, problem_of, search, upload
 from tests.papers import story, story_page
+from tests.server import Server, worker_of
+from tests.waiting import pause
 
 LONG = 490  # pages: enough to be seen at work
 
@@ -22,14 +30,35 @@ def document(quick: httpx.Client) -> dict[str, Any]:
     return ingest(quick, story("the lighthouse", 12), "lighthouse.pdf", "reading")
 
 
-def running(http: httpx.Client, topic: str) -> dict[str, Any]:
-    """A long document whose ingest has begun."""
-    document: dict[str, Any] = upload(http, story(topic, LONG), f"{topic}.pdf").raise_for_status().json()
-    with http.stream("GET", document["job"]["url"], headers=SSE) as response:
-        for _, job in events(response):
-            if job["status"] == "running" and job["progress"]["total"]:
-                return document
-    raise AssertionError("the job ended before it was seen at work")
+@contextmanager
+def running(system: Server, http: httpx.Client, topic: str) -> Iterator[dict[str, Any]]:
+    """A long document whose ingest has begun, and goes on afterwards: its worker is held, so it cannot end before."""
+    worker, catalog = worker_of(system), system.log.parent / "catalog.db"
+    for again in range(5):
+        name = f"{topic} {again}"
+        document: dict[str, Any] = upload(http, story(name, LONG), f"{name}.pdf").raise_for_status().json()
+        with http.stream("GET", document["job"]["url"], headers=SSE) as response:
+            job = next(job for _, job in events(response) if job["status"] != "queued" and job["progress"]["total"])
+        while job["status"] == "running":
+            pause(worker)
+            try:
+                job = http.get(document["job"]["url"]).json()
+                if job["status"] == "running" and not locked(catalog):
+                    yield document
+                    return
+            finally:
+                os.kill(worker, signal.SIGCONT)
+    raise AssertionError("each job ended before its worker could be held")
+
+
+def locked(catalog: Path) -> bool:
+    """Is somebody in the middle of a transaction that writes?"""
+    with closing(sqlite3.connect(catalog, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 # Upload and job -------------------------------------------------------------------------------------------------
@@ -216,18 +245,18 @@ def test_a_deleted_document_is_gone_at_once(quick: httpx.Client) -> None:
     assert upload(quick, story("the brewery", 8), "brewery.pdf").status_code == 202
 
 
-def test_a_document_deleted_while_it_is_ingested_never_appears(quick: httpx.Client) -> None:
-    document = running(quick, "the avalanche")
-    assert quick.delete(f"/v1/documents/{document['id']}").status_code == 204
-    assert_gone(quick, document["id"], "the avalanche")
+def test_a_document_deleted_while_it_is_ingested_never_appears(quick_system: Server, quick: httpx.Client) -> None:
+    with running(quick_system, quick, "the avalanche") as document:
+        assert quick.delete(f"/v1/documents/{document['id']}").status_code == 204
+        assert_gone(quick, document["id"], "the avalanche")
     assert ended(quick, document["job"]["id"])["status"] == "cancelled"
     assert_gone(quick, document["id"], "the avalanche")
 
 
-def test_a_running_job_is_cancelled_and_leaves_nothing_to_find(quick: httpx.Client) -> None:
-    document = running(quick, "the glacier")
-    asked = quick.post(f"{document['job']['url']}/cancel")
-    assert (asked.status_code, asked.json()["id"]) == (202, document["job"]["id"])
+def test_a_running_job_is_cancelled_and_leaves_nothing_to_find(quick_system: Server, quick: httpx.Client) -> None:
+    with running(quick_system, quick, "the glacier") as document:
+        asked = quick.post(f"{document['job']['url']}/cancel")
+        assert (asked.status_code, asked.json()["id"]) == (202, document["job"]["id"])
     job = ended(quick, document["job"]["id"])
     assert (job["status"], job["error"]) == ("cancelled", None)
     assert quick.get(f"/v1/documents/{document['id']}").json()["status"] == "cancelled"
@@ -236,10 +265,10 @@ def test_a_running_job_is_cancelled_and_leaves_nothing_to_find(quick: httpx.Clie
     problem_of(quick.post(f"{document['job']['url']}/cancel"), 409, "conflict")
 
 
-def test_a_queued_job_is_cancelled_at_once(quick: httpx.Client) -> None:
-    first = running(quick, "the desert")
-    queued = upload(quick, story("the oasis", 3), "oasis.pdf").json()
-    assert quick.post(f"{queued['job']['url']}/cancel").json()["status"] == "cancelled"
+def test_a_queued_job_is_cancelled_at_once(quick_system: Server, quick: httpx.Client) -> None:
+    with running(quick_system, quick, "the desert") as first:
+        queued = upload(quick, story("the oasis", 3), "oasis.pdf").json()
+        assert quick.post(f"{queued['job']['url']}/cancel").json()["status"] == "cancelled"
     assert ended(quick, first["job"]["id"])["status"] == "succeeded"
     problem_of(quick.post(f"{queued['job']['url']}/cancel"), 409, "conflict")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.calls import client_of, ended, ingest, search, upload
 from tests.papers import story, story_page
-from tests.server import QUICK, Server, start
+from tests.server import QUICK, Server, start, worker_of
+from tests.waiting import pause
 
 TOPIC = "the observatory"
 
@@ -103,20 +103,10 @@ def test_a_platform_stops_in_time_though_a_client_still_listens(tmp_path: Path) 
         server.kill()
 
 
-def worker_of(server: Server) -> int:
-    """The process id of the worker that `capstone up` started."""
-    mark = f"services.ingest.worker\0--parent\0{server.process.pid}\0".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "cmdline").read_bytes():
-                return int(process.name)
-    raise AssertionError("no worker is running")
-
-
 def test_it_stops_although_a_client_follows_a_job_that_does_not_end(tmp_path: Path) -> None:
     server = start({**QUICK, "CAPSTONE_SHUTDOWN_GRACE_S": "1"}, tmp_path)
     try:
-        os.kill(worker_of(server.wait_ready()), signal.SIGSTOP)
+        pause(worker_of(server.wait_ready()))
         with client_of(server.url) as http:
             job_url = upload(http, story(TOPIC, 1)).json()["job"]["url"]
             with http.stream("GET", job_url, headers={"Accept": "text/event-stream"}) as stream:

@@ -1,4 +1,4 @@
-"""A service whose catalog does not answer any more is still to be watched."""
+"""A service whose catalog does not answer any more says so, and is still to be watched."""
 
 from __future__ import annotations
 
@@ -14,10 +14,26 @@ from fastapi.testclient import TestClient
 from services.core.settings import Settings
 from services.eval.app import create_app as create_eval
 from services.ingest.app import create_app as create_ingest
+from tests.calls import problem_of
 from tests.scraped import value
 from tests.server import new_database
 from tests.stalling import way_to
 from tests.waiting import until
+
+
+def test_a_request_that_needs_the_catalog_is_told_that_it_is_away(tmp_path: Path, postgres_url: str) -> None:
+    url = sa.make_url(new_database(postgres_url))
+    settings = Settings(data_dir=tmp_path, database_url=url.render_as_string(hide_password=False))
+    with TestClient(create_ingest(settings)) as http:
+        assert http.get("/v1/documents").is_success
+        engine = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f'DROP DATABASE "{url.database}" WITH (FORCE)'))
+        engine.dispose()
+        for _ in range(2):  # the connection that was open, and a new one
+            response = http.get("/v1/documents")
+            problem_of(response, 503, "unavailable")
+            assert int(response.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(

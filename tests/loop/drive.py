@@ -27,10 +27,10 @@ from rich.console import Console
 from models.params import merged
 from tests.calls import EXAMPLE, client_of, ingest
 from tests.checks import Checks
-from tests.loop.watchers import Watcher, alertmanager, prometheus
 from tests.notifications import alert, notification
 from tests.questions import jsonl
 from tests.server import ROOT, start
+from tests.watchers import Watcher, alertmanager, prometheus
 
 TOKEN = "the-drive-s-own-token"
 WITHIN_S = 8 * 60.0  # from the alert to the decision
@@ -66,7 +66,7 @@ def main() -> int:
             with (
                 client_of(server.url) as http,
                 alertmanager(f"{server.url}/v1/alerts", folder / "token", folder) as alerts,
-                prometheus(where, alerts.url, folder) as watching,
+                prometheus(where, folder, alerts.url) as watching,
             ):
                 drive(checks, http, watching, alerts)
         except BaseException:
@@ -110,8 +110,8 @@ def drive(checks: Checks, http: httpx.Client, watching: Watcher, alerts: Watcher
     for row in rows[-CORRECTED - DRIFT["window_rows"] : -CORRECTED]:
         ask(http, row["question"])
     wait_for("a judged window", lambda: [one["drift"] for one in windows(http)] in ([True], [False]), 120)
-    steady = [one["drift"] for one in windows(http)] == [False]
-    checks.check("a window of the same traffic is steady", steady)
+    same = [one["drift"] for one in windows(http)] == [False]
+    checks.check("a window of the same traffic is steady", same)
     checks.check("nothing fires before the traffic shifts", not firing(alerts) and not runs(http))
     refuse_strangers(checks, http)
 

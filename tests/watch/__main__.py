@@ -22,7 +22,7 @@ from tests.server import ROOT, Server, start
 from tests.watch import traffic
 from tests.watch.alertmanager import check_alertmanager
 from tests.watch.expressions import expressions
-from tests.watch.prometheus import Prometheus, scraping
+from tests.watchers import Watcher, prometheus
 
 _START_WITHIN_S = 600.0
 _WITHIN_S = 120.0
@@ -64,51 +64,48 @@ def _settings(folder: Path) -> dict[str, str]:
 
 
 def _watch(server: Server, folder: Path, checks: Checks) -> None:
-    with scraping(server.url.removeprefix("http://"), folder) as prometheus, client_of(server.url) as http:
+    with prometheus(server.url.removeprefix("http://"), folder) as watching, client_of(server.url) as http:
         traffic.before(http)
         for _ in range(2):  # a rate needs a first value and a later one
             traffic.others(http)
             traffic.answers(http)
-            _next_scrape(prometheus)
-        _check_expressions(prometheus, checks)
-        _check_rules(prometheus, checks)
+            _next_scrape(watching)
+        _check_expressions(watching, checks)
+        _check_rules(watching, checks)
 
 
-def _next_scrape(prometheus: Prometheus) -> None:
+def _next_scrape(watching: Watcher) -> None:
     """Wait until two more scrapes are in."""
     count = 'count_over_time(up{app="capstone"}[10m])'
-    seen = sum(prometheus.query(count))
+    seen = sum(watching.query(count))
     deadline = time.monotonic() + _WITHIN_S
-    while sum(prometheus.query(count)) < seen + 2:
-        assert time.monotonic() < deadline, prometheus.get("targets")
+    while sum(watching.query(count)) < seen + 2:
+        assert time.monotonic() < deadline, watching.get("/api/v1/targets")
         time.sleep(0.5)
 
 
-def _check_expressions(prometheus: Prometheus, checks: Checks) -> None:
+def _check_expressions(watching: Watcher, checks: Checks) -> None:
     left = dict(expressions())
-    checks.check("one that is never there returns nothing", not prometheus.has_data("capstone_no_such_metric"))
+    checks.check("one that is never there returns nothing", not watching.has_data("capstone_no_such_metric"))
     deadline = time.monotonic() + _WITHIN_S
     for where in _RARE.keys() & left.keys():
-        prometheus.query(left.pop(where))  # it has to parse
+        watching.query(left.pop(where))  # it has to parse
     total = len(left)
     while left and time.monotonic() < deadline:
-        left = {where: expr for where, expr in left.items() if not prometheus.has_data(expr)}
+        left = {where: expr for where, expr in left.items() if not watching.has_data(expr)}
         time.sleep(1 if left else 0)
     for where, expr in left.items():
         checks.check(where, False, f"no data: {expr}")
     checks.check("expressions return data", not left, f"{total - len(left)} of {total}; not asked for: {len(_RARE)}")
 
 
-def _check_rules(prometheus: Prometheus, checks: Checks) -> None:
-    rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+def _check_rules(watching: Watcher, checks: Checks) -> None:
+    rules = [rule for group in watching.get("/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
     broken = [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
     checks.check("rules are evaluated without errors", not broken, broken or len(rules))
-    urgent = [alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"] if _urgent(alert["labels"])]
+    firing = [alert["labels"] for alert in watching.get("/api/v1/alerts")["data"]["alerts"]]
+    urgent = [labels["alertname"] for labels in firing if labels["severity"] == "critical"]
     checks.check("no urgent alert about a platform that is well", not urgent, urgent)
-
-
-def _urgent(labels: dict[str, str]) -> bool:
-    return labels["severity"] == "critical"
 
 
 if __name__ == "__main__":
