@@ -20,8 +20,12 @@ Client = httpx.Client | httpx2.Client
 Response = httpx.Response | httpx2.Response
 
 
-def client_of(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=WITHIN_S, trust_env=False)
+def client_of(url: str, key: str | None = None) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=WITHIN_S, trust_env=False, headers=bearer(key) if key else None)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def upload(http: Client, data: bytes, name: str = "a.pdf", collection: str = "default") -> Response:

@@ -13,6 +13,7 @@ from services.core.catalog import Catalog
 from tests.server import new_database
 
 os.environ |= {
+    "CAPSTONE_ALLOWED_HOSTS": "testserver",  # as which starlette's client asks
     "DO_NOT_TRACK": "1",
     "ANONYMIZED_TELEMETRY": "False",
     "HF_HUB_OFFLINE": "1",

@@ -18,8 +18,10 @@ from tests.waiting import until
 
 
 @contextmanager
-def one_machine(settings: Settings, pdf: bytes, name: str) -> Iterator[tuple[Settings, Catalog, httpx.Client]]:
-    """The services with `pdf` ingested under `name`, and the settings of a worker beside them."""
+def one_machine(
+    settings: Settings, pdf: bytes, name: str, key: str | None = None
+) -> Iterator[tuple[Settings, Catalog, httpx.Client]]:
+    """The services with `pdf` ingested under `name`, the settings of a worker beside them, and a client with `key`."""
     listener = listen(settings)
     settings = settings.model_copy(update={"api_url": url_of(listener)})
     server = uvicorn.Server(uvicorn.Config(one_machine_app(settings), log_config=None, access_log=False))
@@ -28,7 +30,7 @@ def one_machine(settings: Settings, pdf: bytes, name: str) -> Iterator[tuple[Set
     catalog = Catalog(settings.catalog_url)
     try:
         until(lambda: server.started)
-        with client_of(url_of(listener)) as http:
+        with client_of(url_of(listener), key) as http:
             upload(http, pdf, name).raise_for_status()
             worker = Worker(settings, catalog, threading.Event())
             worker._owner = "worker"

@@ -28,11 +28,11 @@ def body_of(champion: str, challenger: str, gain: float) -> dict[str, Any]:
     return dict(json.loads(verdict.model_dump_json()))
 
 
-def add_verdict(catalog: Catalog, champion: str, challenger: str, gain: float) -> str:
+def add_verdict(
+    catalog: Catalog, champion: str, challenger: str, gain: float, evaluations: tuple[str, str] = ("eval_1", "eval_2")
+) -> str:
     """Keep one, as an evaluation does at its end; returns its id."""
     verdict_id = new_id("ver")
     with catalog.database.write() as connection:
-        VerdictStore(catalog.database).add(
-            connection, verdict_id, body_of(champion, challenger, gain), "eval_1", "eval_2"
-        )
+        VerdictStore(catalog.database).add(connection, verdict_id, body_of(champion, challenger, gain), *evaluations)
     return verdict_id

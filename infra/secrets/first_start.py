@@ -6,6 +6,7 @@ root, to give files to others, without a network, and ends.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 # Folders, and the users of the images that read them. Each is a volume, mounted by those that need it and nobody else.
-OWNERS = {"services": 10001, "mlflow": 10001, "postgres": 999, "grafana": 472, "alertmanager": 65534}
+OWNERS = {"services": 10001, "mlflow": 10001, "postgres": 999, "grafana": 472, "alertmanager": 65534, "admin": 0}
 DATABASE = "postgresql+psycopg://{name}:{password}@postgres:5432/{name}"
 
 
@@ -38,6 +39,11 @@ def first_start(root: Path, owners: Mapping[str, int] = OWNERS) -> list[str]:
     token = secret("services", "capstone_alert_token")
     secret("alertmanager", "capstone_alerts_token", token)
     secret("grafana", "admin_password")
+    secret("services", "capstone_service_key", f"cap_service_{secrets.token_urlsafe(32)}")
+    # The services are told the hash only: the key itself is for whoever runs the platform, in a folder that is mounted
+    # nowhere else.
+    key = secret("admin", "admin_key", f"cap_admin_{secrets.token_urlsafe(32)}")
+    secret("services", "capstone_admin_key_sha256", hashlib.sha256(key.encode()).hexdigest())
     return made
 
 

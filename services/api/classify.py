@@ -66,8 +66,10 @@ class Classifiers:
         inputs: Sequence[Input],
         stop: threading.Event,
         replay_of: str | None = None,
+        key: str | None = None,
     ) -> ClassifyOut:
-        """Classify, and log it; `replay_of` is the lineage id of what is to be compared with it.
+        """Classify, and log it; `replay_of` is the lineage id of what is to be compared with it, `key` the id of the
+        key that it is done for.
 
         Blocks. Raises Overloaded, or ClientClosedRequest if `stop` is set while waiting.
         """
@@ -77,7 +79,7 @@ class Classifiers:
         found = ClassifyOut(
             model=served.name, results=[ClassificationOut.of(result) for result in results], lineage=lineage
         )
-        body = {"id": lineage.id, **found.model_dump(mode="json"), "replay_of": replay_of}
+        body = {"id": lineage.id, **found.model_dump(mode="json"), "replay_of": replay_of, "key": key}
         note(lineage_id=lineage.id)
         self._log.save(body, [{"text": text, "text_pair": pair} for text, pair in inputs])
         return found

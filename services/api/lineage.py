@@ -28,6 +28,7 @@ from services.api.schemas import CitationOut
 from services.api.shadow import shadowed
 from services.core.catalog import Catalog
 from services.core.errors import Conflict, NotFound
+from services.core.keys import Caller
 from services.core.lineage import Logged, logged
 from services.core.schemas import iso
 from services.core.types import Hit, Passage, PassageFilter
@@ -39,9 +40,9 @@ _SAID = {"answer": ("answer", "mode", "answerability", "citations", "finish_reas
 Body = Mapping[str, Any]
 
 
-def read_lineage(catalog: Catalog, lineage_id: str) -> LineageOut:
+def read_lineage(catalog: Catalog, lineage_id: str, caller: Caller) -> LineageOut:
     """Raises NotFound."""
-    found = logged(catalog.database, lineage_id)
+    found = logged(catalog.database, lineage_id, caller)
     lineage = found.body["lineage"]
     return LineageOut(
         id=lineage_id,
@@ -60,14 +61,19 @@ def read_lineage(catalog: Catalog, lineage_id: str) -> LineageOut:
 
 
 def replay(
-    catalog: Catalog, answerer: Answerer, classifiers: Classifiers, lineage_id: str, stop: threading.Event
+    catalog: Catalog,
+    answerer: Answerer,
+    classifiers: Classifiers,
+    lineage_id: str,
+    caller: Caller,
+    stop: threading.Event,
 ) -> AnswerReplay | ClassificationReplay:
     """Ask again what was asked under `lineage_id`, with the parts and the index of now, and compare. Blocks.
 
     The new answer or classification is logged like any other, and says what it is a replay of. Raises NotFound;
     Conflict if what was asked is not known any more, or cannot be asked here; Overloaded; ClientClosedRequest.
     """
-    found = logged(catalog.database, lineage_id)
+    found = logged(catalog.database, lineage_id, caller)
     if found.kind == "answer":
         try:
             again = answerer.answer(_question(lineage_id, found), stop)
@@ -81,7 +87,8 @@ def replay(
     if served is None:
         raise Conflict(f"The classifier {found.body['model']!r} is not served here any more.")
     pairs = [(item["text"], item["text_pair"]) for item in inputs]
-    return _compared_classifications(lineage_id, found.body, classifiers.classify(served, pairs, stop, lineage_id))
+    now = classifiers.classify(served, pairs, stop, lineage_id, caller.key)
+    return _compared_classifications(lineage_id, found.body, now)
 
 
 def pieces(before: str, now: str) -> Iterator[Piece]:

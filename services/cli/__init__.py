@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
-from services.cli import commands, show_drift
+from services.cli import commands, keys, show_drift
 from services.cli.client import Client, ClientError
 from services.core.errors import CapstoneError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Answers from your own PDFs, with quotes.")
+app.add_typer(keys.app, name="keys")
 Url = Annotated[str, typer.Option(envvar="CAPSTONE_URL", help="where the platform answers")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="a named set of documents")]
 _URL = "http://127.0.0.1:8000"
@@ -46,8 +48,10 @@ def up(
         listener = listen(settings)
         url = url_of(listener)
         console.print(f"Starting on {url}; Ctrl-C stops it.")
+        if settings.keys_required:
+            console.print("A key is needed to ask it: `capstone keys create --scope read`, or write, or admin.")
         if example:
-            threading.Thread(target=_example, args=(url, console), daemon=True).start()
+            threading.Thread(target=_example, args=(url, settings.api_key, console), daemon=True).start()
         serve(settings, listener)
 
 
@@ -292,7 +296,9 @@ def status(url: Url = _URL) -> None:
 
 @contextmanager
 def _connected(url: str, console: Console) -> Iterator[Client]:
-    with _told(console), Client(url) as client:
+    from services.core.settings import load_settings
+
+    with _told(console), Client(url, load_settings().api_key) as client:
         yield client
 
 
@@ -309,10 +315,10 @@ def _told(console: Console) -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _example(url: str, console: Console) -> None:
+def _example(url: str, key: SecretStr | None, console: Console) -> None:
     from services.cli.example import run_example
 
     try:
-        run_example(url, console)
+        run_example(url, key, console)
     except ClientError as error:
         console.print(str(error), style="red", markup=False)

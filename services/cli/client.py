@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 
 class ClientError(Exception):
@@ -22,9 +23,12 @@ class ClientError(Exception):
 class Client:
     """Raises ClientError, with a sentence, for everything that goes wrong."""
 
-    def __init__(self, url: str, timeout_s: float = 300.0) -> None:
+    def __init__(self, url: str, key: SecretStr | None = None, timeout_s: float = 300.0) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
+        timeout, headers = httpx.Timeout(timeout_s, connect=5.0), {}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.get_secret_value()}"
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -96,6 +100,8 @@ class Client:
 def _refused(response: httpx.Response) -> ClientError:
     try:
         body = response.json()
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            return ClientError(f"{body['detail']} Set CAPSTONE_API_KEY to yours. ({body['code']})", body)
         more = [
             f"\nRow {one['row']}, {one['field']}: {one['message']}" for one in body.get("errors", []) if "row" in one
         ]

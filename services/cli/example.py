@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from pydantic import SecretStr
 from rich.console import Console
 
 from services.cli.client import Client, ClientError
@@ -28,9 +29,9 @@ def wait_until_ready(client: Client, within_s: float = _START_WITHIN_S) -> None:
             time.sleep(0.2)
 
 
-def run_example(url: str, console: Console) -> None:
+def run_example(url: str, key: SecretStr | None, console: Console) -> None:
     """Ingest the example, ask it a question, show the answer, and say what to try next."""
-    with Client(url) as client:
+    with Client(url, key) as client:
         wait_until_ready(client)
         ingest_with_progress(client, console, [EXAMPLE], "default")
         console.print(f"\n[bold]Q[/bold] {QUESTION}")

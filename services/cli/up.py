@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from services.api import app as api
 from services.core.errors import Unavailable
@@ -76,7 +80,10 @@ def check_weights(settings: Settings) -> None:
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until interrupted or terminated. Blocks; raises SystemExit if the services cannot start."""
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it once more when it is done; the workers are to end as well
-    with _workers(settings, settings.api_url or url_of(listener)):
+    with (
+        _service_key(settings) as (settings, secrets_dir),
+        _workers(settings, {"CAPSTONE_API_URL": settings.api_url or url_of(listener)} | secrets_dir),
+    ):
         config = uvicorn.Config(
             one_machine_app(settings),
             log_config=None,
@@ -94,11 +101,33 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _workers(settings: Settings, api_url: str) -> Iterator[None]:
-    """Keep one process of each worker alive. They read the same environment, and die with this process."""
+def _service_key(settings: Settings) -> Iterator[tuple[Settings, dict[str, str]]]:
+    """What the worker of evaluations sends this process, if a key is needed and none is set: another at every start.
+
+    It is handed over in a file, in a folder that goes with this process; yields what names that in an environment. Not
+    in /tmp, where some systems tidy up while we run.
+    """
+    if not settings.keys_required or settings.service_key is not None:
+        yield settings, {}
+        return
+    key = f"cap_service_{secrets.token_urlsafe(32)}"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="service-key-", dir=settings.data_dir.resolve()) as folder:
+        descriptor = os.open(Path(folder) / "capstone_service_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key)
+        folders = [given for given in (os.environ.get("CAPSTONE_SECRETS_DIR"), folder) if given]
+        own = settings.model_copy(update={"service_key": SecretStr(key)})
+        yield own, {"CAPSTONE_SECRETS_DIR": os.pathsep.join(folders)}
+
+
+@contextmanager
+def _workers(settings: Settings, named: Mapping[str, str]) -> Iterator[None]:
+    """Keep one process of each worker alive. They read the same environment and what is `named`, and die with this
+    process."""
     ended = threading.Event()
     # Copied here and now: a start in another thread while this one sets a variable would pass on half an environment.
-    environment = dict(os.environ) | {"CAPSTONE_API_URL": api_url}
+    environment = dict(os.environ) | dict(named)
     keepers = [
         threading.Thread(target=_keep_worker, args=(module, ended, environment), name=f"keeper-{module}", daemon=True)
         for module in (*_WORKERS, *([_RETRAINING] if settings.retrain_project else []))

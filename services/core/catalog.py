@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.core import codec
@@ -21,6 +21,7 @@ from services.core.errors import NotFound
 from services.core.jobs import Job, JobQueue
 from services.core.tables import answers, changes, chunks, counters, documents, jobs, new_id, pages
 from services.core.types import Box, Chunk, DocumentInfo, Hit, JobKind, JobStatus, Page, PageKind, Passage
+from services.core.within import ALL, Within, among
 
 _SQL_LIST_MAX = 500  # bound parameters of one IN list
 
@@ -67,7 +68,8 @@ _CHANGE_FIELDS = tuple(changes.c[name] for name in Change.__dataclass_fields__)
 
 
 class Catalog:
-    """All reads and writes of documents. Methods block; call them from a thread, not from the event loop."""
+    """All reads and writes of documents; what is not `within` is not there for the caller. Methods block: call them
+    from a thread, not from the event loop."""
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
@@ -92,7 +94,7 @@ class Catalog:
             with self.database.write() as connection:
                 known = self._by_hash(connection, collection, sha256)
                 if known is None:
-                    job_id = self.jobs.enqueue(connection, JobKind.ingest, document_id, unit="pages")
+                    job_id = self.jobs.enqueue(connection, JobKind.ingest, document_id, "pages", collection)
                     connection.execute(
                         insert(documents).values(
                             id=document_id,
@@ -110,16 +112,19 @@ class Catalog:
         document = self.document(known or document_id)
         return document, self.jobs.get(document.job_id), known is None
 
-    def document(self, document_id: str) -> Document:
+    def document(self, document_id: str, within: Within = ALL) -> Document:
         with self.database.read() as connection:
-            row = connection.execute(_documents().where(documents.c.id == document_id)).first()
+            row = connection.execute(_documents().where(_seen(document_id, within))).first()
         if row is None:
             raise NotFound(f"There is no document {document_id!r}.")
         return _document_of(row)
 
-    def documents(self, collection: str | None, *, after: str | None, limit: int) -> list[Document]:
+    def documents(
+        self, collection: str | None, *, after: str | None, limit: int, within: Within = ALL
+    ) -> list[Document]:
         """Newest first; `after` is the id of the last document of the page before."""
-        query = _documents().order_by(documents.c.id.desc()).limit(limit)
+        seen = among(documents.c.collection, within)
+        query = _documents().where(seen).order_by(documents.c.id.desc()).limit(limit)
         if collection is not None:
             query = query.where(documents.c.collection == collection)
         if after is not None:
@@ -127,11 +132,11 @@ class Catalog:
         with self.database.read() as connection:
             return [_document_of(row) for row in connection.execute(query)]
 
-    def delete_document(self, document_id: str) -> None:
+    def delete_document(self, document_id: str, within: Within = ALL) -> None:
         """Remove a document and everything derived from it, and stop its job. Raises NotFound."""
         with self.database.write() as connection:
             seq = self._next_seq(connection)
-            row = connection.execute(_documents().where(documents.c.id == document_id)).first()
+            row = connection.execute(_documents().where(_seen(document_id, within))).first()
             if row is None:
                 raise NotFound(f"There is no document {document_id!r}.")
             if row.job_status in (JobStatus.queued, JobStatus.running):
@@ -199,9 +204,11 @@ class Catalog:
             row = connection.execute(_documents().where(documents.c.id == job.subject_id)).one()
             self._log(connection, seq, "publish", row, seq, len(rows), encoder_id)
 
-    def page(self, document_id: str, number: int) -> Page:
+    def page(self, document_id: str, number: int, within: Within = ALL) -> Page:
         """A stored page of a published document. Raises NotFound."""
         wanted = select(pages).where(pages.c.document_id == document_id, pages.c.number == number)
+        if within is not None:
+            wanted = wanted.join(documents).where(among(documents.c.collection, within))
         with self.database.read() as connection:
             row = connection.execute(wanted).first()
         if row is None:
@@ -237,14 +244,15 @@ class Catalog:
                 found |= {row.id: row for row in connection.execute(query)}
         return [_passage_of(found[hit.chunk_id], hit.score) for hit in hits if hit.chunk_id in found]
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self, within: Within = ALL) -> dict[str, dict[str, int]]:
         """Documents, pages and chunks of each collection that holds a document."""
         query = select(
             documents.c.collection,
             func.count().label("documents"),
             func.coalesce(func.sum(documents.c.page_count), 0).label("pages"),
             func.coalesce(func.sum(documents.c.chunk_count), 0).label("chunks"),
-        ).group_by(documents.c.collection)
+        ).where(among(documents.c.collection, within))
+        query = query.group_by(documents.c.collection)
         with self.database.read() as connection:
             return {
                 row.collection: {"documents": row.documents, "pages": int(row.pages), "chunks": int(row.chunks)}
@@ -258,9 +266,10 @@ class Catalog:
             now = self.database.now(connection)
             connection.execute(insert(answers).values(id=body["id"], created_at=now, collection=collection, body=body))
 
-    def answer(self, answer_id: str) -> dict[str, Any]:
+    def answer(self, answer_id: str, within: Within = ALL) -> dict[str, Any]:
+        mine = (answers.c.id == answer_id) & among(answers.c.collection, within)
         with self.database.read() as connection:
-            body = connection.execute(select(answers.c.body).where(answers.c.id == answer_id)).scalar()
+            body = connection.execute(select(answers.c.body).where(mine)).scalar()
         if body is None:
             raise NotFound(f"There is no answer {answer_id!r}.")
         return dict(body)
@@ -314,6 +323,10 @@ def page_of(row: Any) -> Page:
         hidden_chars=row.hidden_chars,
         scanned=row.scanned,
     )
+
+
+def _seen(document_id: str, within: Within) -> ColumnElement[bool]:
+    return (documents.c.id == document_id) & among(documents.c.collection, within)
 
 
 def _documents() -> Select[Any]:

@@ -142,7 +142,21 @@ class InvalidAlert(InvalidRequest):
 
 
 class Unauthorized(CapstoneError):
-    status, code, title = 401, "unauthorized", "The token is missing or wrong"
+    """Also told by the header `WWW-Authenticate`."""
+
+    status, code, title = 401, "unauthorized", "The key or token is missing or wrong"
+
+
+class Forbidden(CapstoneError):
+    status, code, title = 403, "forbidden", "The key does not allow this"
+
+
+class UnknownHost(CapstoneError):
+    status, code, title = 403, "unknown_host", "The service is not known by that name"
+
+
+class OtherSite(CapstoneError):
+    status, code, title = 403, "other_site", "The request comes from a page of another site"
 
 
 class AlertsNotConfigured(CapstoneError):

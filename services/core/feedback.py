@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from services.core.database import Database
 from services.core.errors import Conflict, NotFound
 from services.core.tables import answers, feedback, new_id
+from services.core.within import ALL, Within, among
 
 Verdict = Literal["up", "down"]
 
@@ -48,14 +49,14 @@ class FeedbackLog:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, answer_id: str, by: str, said: Said) -> tuple[Feedback, bool]:
+    def add(self, answer_id: str, by: str, said: Said, within: Within = ALL) -> tuple[Feedback, bool]:
         """Keep it as the newest version; returns it, and False if that says the same already. Raises NotFound for an
         unknown answer, and Conflict if the same client says two things at once."""
         mine = and_(feedback.c.answer_id == answer_id, feedback.c.by == by)
         newest = select(feedback).where(mine).order_by(feedback.c.version.desc()).limit(1)
         try:
             with self._db.write() as connection:
-                if connection.execute(select(answers.c.id).where(answers.c.id == answer_id)).first() is None:
+                if connection.execute(_answer(answer_id, within)).first() is None:
                     raise NotFound(f"There is no answer {answer_id!r}.")
                 row = connection.execute(newest).first()
                 if row is not None and (last := _feedback_of(row)).said == said:
@@ -69,10 +70,10 @@ class FeedbackLog:
             raise Conflict("This client is giving other feedback on the same answer at this moment.") from None
         return added, True
 
-    def of_answer(self, answer_id: str) -> list[Feedback]:
+    def of_answer(self, answer_id: str, within: Within = ALL) -> list[Feedback]:
         """All versions, oldest first. Raises NotFound for an unknown answer."""
         with self._db.read() as connection:
-            if connection.execute(select(answers.c.id).where(answers.c.id == answer_id)).first() is None:
+            if connection.execute(_answer(answer_id, within)).first() is None:
                 raise NotFound(f"There is no answer {answer_id!r}.")
             rows = connection.execute(select(feedback).where(feedback.c.answer_id == answer_id))
             return sorted((_feedback_of(row) for row in rows), key=lambda one: (one.created_at, one.id))
@@ -93,6 +94,10 @@ class FeedbackLog:
 
 
 _SQL_LIST_MAX = 500
+
+
+def _answer(answer_id: str, within: Within) -> Select[Any]:
+    return select(answers.c.id).where(answers.c.id == answer_id, among(answers.c.collection, within))
 
 
 def _current(collection: str) -> Select[Any]:

@@ -18,6 +18,9 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
+from services.core.catalog import Catalog
+from services.core.guard import Guard
+from services.core.keys import Caller
 from services.core.middleware import RequestScope
 from services.core.problems import install_handlers
 from services.core.process import give_large_blocks_back
@@ -33,6 +36,9 @@ _PROBES = ("/livez", "/readyz", "/metrics")
 
 class Resources(Protocol):
     """What a room opens at start and closes at the end."""
+
+    @property
+    def catalog(self) -> Catalog: ...
 
     def check(self) -> None:
         """Raise Unavailable when the room cannot do its work now."""
@@ -104,13 +110,39 @@ def service_app(
             app.include_router(router, tags=[room.name])
     app.include_router(_probes([room.name for room in rooms], telemetry), tags=["probes"])
     # Around everything, the framework's own limit on bodies included, which `add_middleware` would stay inside of.
-    app.middleware_stack = RequestScope(app.build_middleware_stack(), telemetry, log_text=settings.log_text)
+    guarded = Guard(app.build_middleware_stack(), settings, lambda: _catalog(app, rooms).database)
+    app.middleware_stack = RequestScope(guarded, telemetry, log_text=settings.log_text)
     return app
 
 
 def somebody(request: Request) -> str:
-    """Who asks, where they do not say: there are no accounts."""
+    """Who asks, where they do not say."""
+    key = _caller(request).key
+    return f"key {key}" if key else _address(request)
+
+
+def signed(request: Request, claimed: str | None) -> str:
+    """Who asks, for what is kept for ever: what they say of themselves, and beside it the key, which proves something.
+    At most 120 characters."""
+    key = _caller(request).key
+    who = claimed or _address(request)
+    return f"{who[:90]} (key {key})" if key else who
+
+
+def _caller(request: Request) -> Caller:
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def _address(request: Request) -> str:
     return f"somebody at {request.client.host}" if request.client else "somebody"
+
+
+def _catalog(app: FastAPI, rooms: Sequence[Room]) -> Catalog:
+    """All rooms of a process have the same one."""
+    resources: Resources = getattr(app.state, rooms[0].name)
+    return resources.catalog
 
 
 def _probes(names: Sequence[str], telemetry: Telemetry) -> APIRouter:

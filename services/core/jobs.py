@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from services.core.database import Database
 from services.core.errors import Conflict, NotFound
 from services.core.tables import checkpoints, jobs, new_id
 from services.core.types import JobKind, JobStatus
+from services.core.within import ALL, Within, among
 
 
 class LeaseLost(Exception):
@@ -53,8 +54,10 @@ class JobQueue:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def enqueue(self, connection: Connection, kind: JobKind, subject_id: str, unit: str) -> str:
-        """Add a job in the caller's transaction; returns its id."""
+    def enqueue(
+        self, connection: Connection, kind: JobKind, subject_id: str, unit: str, collection: str | None = None
+    ) -> str:
+        """Add a job in the caller's transaction; returns its id. Without a collection it concerns all of them."""
         job_id = new_id("job")
         connection.execute(
             insert(jobs).values(
@@ -68,13 +71,14 @@ class JobQueue:
                 cancel_requested=False,
                 attempts=0,
                 created_at=self._db.now(connection),
+                collection=collection,
             )
         )
         return job_id
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: str, within: Within = ALL) -> Job:
         with self._db.read() as connection:
-            row = connection.execute(select(*_FIELDS).where(jobs.c.id == job_id)).first()
+            row = connection.execute(select(*_FIELDS).where(_seen(job_id, within))).first()
         if row is None:
             raise NotFound(f"There is no job {job_id!r}.")
         return job_of(row)
@@ -180,10 +184,10 @@ class JobQueue:
         with self._db.write() as connection:
             self._fenced(connection, job_id, owner, lease_until=0.0, attempts=jobs.c.attempts - 1)
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, within: Within = ALL) -> Job:
         """Stop a job: at once while it is queued, at its next heartbeat while it runs. Raises Conflict if ended."""
         with self._db.write() as connection:
-            row = connection.execute(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update()).first()
+            row = connection.execute(select(*_FIELDS).where(_seen(job_id, within)).with_for_update()).first()
             if row is None:
                 raise NotFound(f"There is no job {job_id!r}.")
             if JobStatus(row.status).finished:
@@ -208,3 +212,7 @@ class JobQueue:
         mine = (jobs.c.id == job_id) & (jobs.c.lease_owner == owner) & (jobs.c.status == JobStatus.running)
         if connection.execute(update(jobs).where(mine).values(values)).rowcount != 1:
             raise LeaseLost(job_id)
+
+
+def _seen(job_id: str, within: Within) -> ColumnElement[bool]:
+    return (jobs.c.id == job_id) & among(jobs.c.collection, within)

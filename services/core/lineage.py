@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select
 
 from services.core.database import Database
 from services.core.errors import NotFound
+from services.core.keys import Caller
 from services.core.tables import answers, classifications, new_id
 
 Kind = Literal["answer", "classification"]
@@ -24,14 +25,23 @@ class Logged:
     body: dict[str, Any]
 
 
-def logged(database: Database, lineage_id: str) -> Logged:
-    """Raises NotFound if nothing went out under that id, or it is no longer kept."""
+def logged(database: Database, lineage_id: str, caller: Caller | None = None) -> Logged:
+    """Raises NotFound if nothing went out under that id, or it is no longer kept, or it is none of that caller's.
+
+    An answer is of its collection. A classification is of none: a key that is limited to some sees its own.
+    """
     with database.read() as connection:
         for kind, table in _TABLES.items():
-            row = connection.execute(select(table.c.created_at, table.c.body).where(table.c.id == lineage_id)).first()
-            if row is not None:
+            row = connection.execute(select(table).where(table.c.id == lineage_id)).first()
+            if row is not None and _seen(kind, row, caller):
                 return Logged(kind, row.created_at, dict(row.body))
     raise NotFound(f"There is no lineage {lineage_id!r}, or it is no longer kept.")
+
+
+def _seen(kind: Kind, row: Any, caller: Caller | None) -> bool:
+    if caller is None or caller.collections is None:
+        return True
+    return row.collection in caller.collections if kind == "answer" else row.body.get("key") == caller.key
 
 
 class ClassificationLog:
@@ -47,7 +57,7 @@ class ClassificationLog:
         self._max_chars = max_chars
 
     def save(self, body: dict[str, Any], inputs: list[dict[str, str | None]]) -> None:
-        """Log `body`, which has `id`, `model`, `results` and `lineage`, with the texts that it is about."""
+        """Log `body`, which has `id`, `model`, `results`, `lineage` and `key`, with the texts that it is about."""
         if self._max_rows == 0:
             return
         chars = sum(len(text) for item in inputs for text in item.values() if text)

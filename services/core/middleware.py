@@ -65,6 +65,8 @@ class RequestScope:
             self._telemetry.http_seconds.labels(*labels).observe(seconds)
             if "code" in notes.fields:
                 self._telemetry.problems.labels(notes.fields["code"]).inc()
+            if "refused" in notes.fields:
+                self._telemetry.refused.labels(notes.fields["refused"]).inc()
             fields = {"request_id": request_id, "method": labels[0], "route": labels[1], "status": status}
             fields |= {"ms": round(1000 * seconds, 1), **_trace_id(), **notes.fields}
             _log.info("request", extra={"fields": fields})

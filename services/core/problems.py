@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from services.core.errors import CapstoneError, TooLarge, Unavailable
+from services.core.errors import CapstoneError, TooLarge, Unauthorized, Unavailable
 from services.core.notes import note
 
 _log = logging.getLogger("capstone.http")
@@ -46,6 +46,16 @@ def too_large(request: Request) -> Response:
     return problem(request, TooLarge.status, TooLarge.code, TooLarge.title, "The body of the request is too large.")
 
 
+def problem_of(request: Request, error: CapstoneError) -> Response:
+    """The answer that tells of `error`."""
+    response = problem(request, error.status, error.code, error.title, error.detail, **error.members)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == Unauthorized.status:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
 def problem_body(error: CapstoneError) -> dict[str, Any]:
     """The same as `problem`, for an `error` event inside a stream."""
     note(code=error.code)
@@ -54,10 +64,7 @@ def problem_body(error: CapstoneError) -> dict[str, Any]:
 
 async def _on_capstone_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CapstoneError)
-    response = problem(request, error.status, error.code, error.title, error.detail, **error.members)
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    return response
+    return problem_of(request, error)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:

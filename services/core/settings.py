@@ -1,12 +1,13 @@
 """Every setting of every service, in one typed place.
 
 Read once at start from environment variables `CAPSTONE_<NAME>`, then from secret files named `capstone_<name>` in
-the folder that `CAPSTONE_SECRETS_DIR` gives. Names carry their units.
+the folders that `CAPSTONE_SECRETS_DIR` gives (one, or several with `:` between them). Names carry their units.
 """
 
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -162,6 +163,23 @@ class Settings(BaseSettings):
     )
     log_text: bool = Field(False, description="whether the log has the text of questions")
 
+    # Who may ask
+    api_keys: Literal["auto", "required", "off"] = Field(
+        "auto", description="whether /v1 needs a key; `auto`: unless `host`, and whoever asks, is on loopback"
+    )
+    allowed_hosts: str = Field(
+        "", description="names, with commas between them, by which a service without keys may be asked; `*`: any"
+    )
+    api_key: SecretStr | None = Field(None, description="the key that `capstone` sends")
+    admin_key_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="a key with this SHA-256 is an admin's, and has no row in the catalog",
+    )
+    service_key: SecretStr | None = Field(
+        None, min_length=32, description="what our services send each other: with it everything may be read"
+    )
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -169,7 +187,16 @@ class Settings(BaseSettings):
     shutdown_grace_s: int = Field(10, ge=0)
 
     @field_validator(
-        "release_dir", "classifiers_dir", "mmr_trade_off", "traces", "retrain_project", "alert_token", mode="before"
+        "release_dir",
+        "classifiers_dir",
+        "mmr_trade_off",
+        "traces",
+        "retrain_project",
+        "alert_token",
+        "api_key",
+        "admin_key_sha256",
+        "service_key",
+        mode="before",
     )
     @classmethod
     def empty_is_none(cls, value: object) -> object:
@@ -196,6 +223,14 @@ class Settings(BaseSettings):
         if self.classifier == "overlap":
             return None
         return self.classifiers_dir or self.models_dir / "classifiers"
+
+    @property
+    def keys_required(self) -> bool:
+        return self.api_keys == "required" or (self.api_keys == "auto" and not is_loopback(self.host))
+
+    @property
+    def allowed_host_names(self) -> frozenset[str]:
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",")) - {""}
 
     @property
     def catalog_url(self) -> str:
@@ -238,13 +273,24 @@ class Settings(BaseSettings):
         return self.data_dir / "views"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether that name or address is this machine, for itself only."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment; `overrides` win (used by the command line and by tests).
 
     Raises SettingsProblem, which names the settings and keeps their values to itself: some are secrets.
     """
+    folders = [folder for folder in os.environ.get("CAPSTONE_SECRETS_DIR", "").split(os.pathsep) if folder]
     try:
-        return Settings(_secrets_dir=os.environ.get("CAPSTONE_SECRETS_DIR"), **overrides)  # type: ignore[arg-type]
+        return Settings(_secrets_dir=folders or None, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         found = (f"CAPSTONE_{str(one['loc'][0]).upper()}: {one['msg']}." for one in error.errors(include_input=False))
         raise SettingsProblem(" ".join(found)) from None

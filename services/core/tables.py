@@ -136,6 +136,7 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
+    Column("collection", String(64)),  # that it works on; null: it concerns all, and is seen by keys that see all
     Index(None, "status", "created_at"),
 )
 
@@ -192,15 +193,18 @@ shadow_answers = Table(
     Column("body", JSON, nullable=False),
 )
 
-# Questions with their answers, to evaluate on. Named once, never changed.
+# Questions with their answers, to evaluate on. Named once, never changed. What a key brings that is limited to some
+# collections has a name in that `collection` only, so that it learns nothing of others'; else it is '': everybody's.
 datasets = Table(
     "datasets",
     metadata,
     Column("id", ID, primary_key=True),
-    Column("name", String(64), nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("questions", JSON, nullable=False),
+    Column("collection", String(64), nullable=False),
+    UniqueConstraint("collection", "name"),
 )
 
 evaluations = Table(
@@ -293,6 +297,20 @@ release_events = Table(
     Column("step", String(8), nullable=False),  # intent | done | failed
     Column("created_at", Double, nullable=False),
     Column("body", JSON, nullable=False),
+)
+
+# Who may ask. The key itself is nowhere: services/core/keys.py.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(12), primary_key=True),  # a part of the key
+    Column("name", String(120), nullable=False),
+    Column("scope", String(8), nullable=False),  # read | write | admin
+    Column("collections", JSON(none_as_null=True)),  # null: all
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
 )
 
 # What was asked and how it was answered, without a word of either: what drift is told by. The newest ones only,

@@ -52,6 +52,7 @@ class Telemetry:
         self.http_seconds = self.seconds("http_request_duration_seconds", "Time to the end of the response.", labels)
         self.in_progress = Gauge("http_requests_in_progress", "Requests being answered.", registry=self.registry)
         self.problems = self.counter("problems", "Errors told to clients, by code.", ("code",))
+        self.refused = self.counter("requests_refused", "Requests that /v1 did not take, by reason.", ("reason",))
         info = Gauge(
             "capstone_build_info", "What runs here.", ("version", "git_commit", "service"), registry=self.registry
         )

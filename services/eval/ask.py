@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from services.core.errors import JobProblem, Unavailable
 from services.core.purpose import EVALUATION, HEADER
@@ -29,8 +30,12 @@ class Api:
     All methods raise JobProblem if the service refuses the question, and Unavailable if it does not answer for long.
     """
 
-    def __init__(self, url: str, wait: Callable[[float], None], patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self, url: str, wait: Callable[[float], None], key: SecretStr | None = None, patience_s: float = _PATIENCE_S
+    ) -> None:
         timeout, headers = httpx.Timeout(_TIMEOUT_S, connect=5.0), {HEADER: EVALUATION}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.get_secret_value()}"
         self._http = httpx.Client(base_url=url, timeout=timeout, headers=headers, trust_env=False)
         self._wait = wait
         self._patience_s = patience_s

@@ -72,7 +72,7 @@ class EvaluationRun:
         judged_numbers = self._store.judged_numbers(sides[0].id)
         done = len(judged_numbers)
         left = [number for number in range(len(questions)) if number not in judged_numbers]
-        with Api(self._settings.api_base_url, lambda seconds: _wait(lease, seconds)) as api:
+        with Api(self._settings.api_base_url, lambda seconds: _wait(lease, seconds), self._settings.service_key) as api:
             if left and len(sides) > 1:
                 self._warm(api, questions[left[0]], sides)
             for number in left:

@@ -15,10 +15,12 @@ from services.core.jobs import Job
 from services.core.lease import Lease
 from services.core.tables import datasets, documents, evaluations, jobs, judgements, new_id
 from services.core.types import JobKind, JobStatus
+from services.core.within import ALL, Within, among
 from services.eval.dataset import Question, digest
 from services.eval.judge import Judgement
 
 UNIT = "questions"
+EVERYBODY = ""  # whose datasets are named by all keys that see every collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +67,33 @@ class EvaluationStore:
 
     # Datasets --------------------------------------------------------------------------------------------------
 
-    def add_dataset(self, name: str, questions: Sequence[Question]) -> Dataset:
-        """Keep `questions` as `name`. Raises Conflict if that name holds other ones already."""
+    def add_dataset(self, name: str, questions: Sequence[Question], owner: str = EVERYBODY) -> Dataset:
+        """Keep `questions` as `name`, in names of its own for each `owner`: everybody, or a collection. Raises Conflict
+        if that name holds other ones already."""
         sha256 = digest(questions)
         row = {"id": new_id("set"), "name": name, "sha256": sha256}
         rows = [question.model_dump(mode="json") for question in questions]
         try:
             with self._db.write() as connection:
                 now = self._db.now(connection)
-                connection.execute(insert(datasets).values(**row, created_at=now, questions=rows))
+                connection.execute(insert(datasets).values(**row, created_at=now, questions=rows, collection=owner))
         except IntegrityError:
-            known = self.dataset(name)
+            known = self.dataset(name, owner)
             if known.sha256 != sha256:
                 raise Conflict(f"The dataset {name!r} holds other questions. Choose another name.") from None
             return known
         return Dataset(**row)
 
-    def dataset(self, name: str) -> Dataset:
-        query = select(datasets.c.id, datasets.c.name, datasets.c.sha256).where(datasets.c.name == name)
+    def dataset(self, name: str, *owners: str) -> Dataset:
+        """That of everybody unless `owners` are given, of whom the first in the alphabet has precedence. Raises
+        NotFound, naming those that are there."""
+        mine = datasets.c.collection.in_(owners or (EVERYBODY,))
+        query = select(datasets.c.id, datasets.c.name, datasets.c.sha256).where(datasets.c.name == name, mine)
         with self._db.read() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(query.order_by(datasets.c.collection)).first()
             if row is None:
-                known = connection.execute(select(datasets.c.name).order_by(datasets.c.name).limit(20)).scalars().all()
+                names = select(datasets.c.name).where(mine).order_by(datasets.c.name).limit(20)
+                known = connection.execute(names).scalars().all()
                 held = f"There are: {', '.join(known)}." if known else "Upload one as a file."
                 raise NotFound(f"There is no dataset {name!r}. {held}")
         return Dataset(**row._mapping)
@@ -121,7 +128,7 @@ class EvaluationStore:
         if against is not None:
             asked.append((against_id, against, None))
         with self._db.write() as connection:
-            job_id = self._catalog.jobs.enqueue(connection, JobKind.evaluation, evaluation_id, UNIT)
+            job_id = self._catalog.jobs.enqueue(connection, JobKind.evaluation, evaluation_id, UNIT, collection)
             now = self._db.now(connection)
             for own_id, side, other_id in asked:
                 connection.execute(
@@ -140,16 +147,18 @@ class EvaluationStore:
                 keep(connection, evaluation_id)
         return self.get(evaluation_id)
 
-    def get(self, evaluation_id: str) -> Evaluation:
+    def get(self, evaluation_id: str, within: Within = ALL) -> Evaluation:
+        mine = (evaluations.c.id == evaluation_id) & among(evaluations.c.collection, within)
         with self._db.read() as connection:
-            row = connection.execute(_evaluations().where(evaluations.c.id == evaluation_id)).first()
+            row = connection.execute(_evaluations().where(mine)).first()
         if row is None:
             raise NotFound(f"There is no evaluation {evaluation_id!r}.")
         return _evaluation_of(row)
 
-    def newest(self, *, after: str | None, limit: int) -> list[Evaluation]:
+    def newest(self, *, after: str | None, limit: int, within: Within = ALL) -> list[Evaluation]:
         """The newest first; `after` is the id of the last evaluation of the page before."""
-        query = _evaluations().order_by(evaluations.c.id.desc()).limit(limit)
+        mine = among(evaluations.c.collection, within)
+        query = _evaluations().where(mine).order_by(evaluations.c.id.desc()).limit(limit)
         if after is not None:
             query = query.where(evaluations.c.id < after)
         with self._db.read() as connection:

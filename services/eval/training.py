@@ -84,7 +84,8 @@ def _environment(settings: Settings, project: Path) -> Mapping[str, str]:
     """Ours, with the project's own modules first, and the registry. A local one keeps its files beside it."""
     environment = dict(os.environ) | {"PYTHONPATH": str(project.resolve()), "PYTHONUNBUFFERED": "1"}
     environment |= {"MLFLOW_TRACKING_URI": settings.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("CAPSTONE_ALERT_TOKEN", None)
+    for secret in ("ALERT_TOKEN", "SERVICE_KEY", "API_KEY"):  # a training needs none of them
+        environment.pop(f"CAPSTONE_{secret}", None)
     if settings.mlflow_uri is None:
         settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
         environment["CAPSTONE_MLFLOW_ARTIFACTS"] = (settings.mlflow_dir / "artifacts").as_uri()

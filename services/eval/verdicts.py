@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, insert, select
 
 from services.core.database import Database
 from services.core.errors import NotFound
-from services.core.tables import verdicts
+from services.core.tables import evaluations, verdicts
+from services.core.within import ALL, Within, among
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,14 @@ class VerdictStore:
             )
         )
 
-    def get(self, verdict_id: str) -> Stored:
+    def get(self, verdict_id: str, within: Within = ALL) -> Stored:
+        """A verdict is of the collection that both releases were asked in."""
+        query = select(*_FIELDS).where(verdicts.c.id == verdict_id)
+        if within is not None:
+            mine = select(evaluations.c.id).where(among(evaluations.c.collection, within))
+            query = query.where(verdicts.c.challenger_evaluation_id.in_(mine))
         with self._db.read() as connection:
-            row = connection.execute(select(*_FIELDS).where(verdicts.c.id == verdict_id)).first()
+            row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"There is no verdict {verdict_id!r}.")
         return Stored(**row._mapping)

@@ -15,7 +15,7 @@ OPEN = {"gateway", "grafana"}  # publish a port
 UNWATCHED = {"ingest-worker", "eval-worker"}  # have no health check: they listen nowhere
 
 
-def looked_at(stack: Stack, checks: Checks) -> None:
+def looked_at(stack: Stack, checks: Checks, key: dict[str, str]) -> None:
     containers, wanted = stack.containers(), set(stack.configured()) - {"secrets", "weights"}
     checks.check("all are started", set(containers) == wanted, len(containers))
     required: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -39,7 +39,7 @@ def looked_at(stack: Stack, checks: Checks) -> None:
     checks.check("and on loopback, unless CAPSTONE_BIND is set", addresses == {"127.0.0.1"}, ", ".join(addresses))
     _secrets(stack, checks)
     _networks(stack, checks)
-    _gateway(stack, checks)
+    _gateway(stack, checks, key)
     _monitoring(stack, checks)
 
 
@@ -74,8 +74,8 @@ def _reaches(stack: Stack, service: str, host: str, port: int) -> bool:
     return stack.run_inside(service, "bash", "-c", command) == "reached"
 
 
-def _gateway(stack: Stack, checks: Checks) -> None:
-    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as http:
+def _gateway(stack: Stack, checks: Checks, key: dict[str, str]) -> None:
+    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False, headers=key) as http:
         for path in ("/livez", "/readyz", "/readyz/ingest", "/readyz/eval"):
             checks.check(f"gateway: {path}", http.get(path).status_code == 200)
         for path in ("/metrics", "/v1/alerts", "/v1/nothing"):

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from tests.calls import EXAMPLE, SSE, events, search, upload
+from tests.calls import EXAMPLE, SSE, bearer, events, search, upload
 from tests.checks import Checks
 from tests.compose.look import looked_at
 from tests.compose.stack import ROOT, Stack, can_reach_registry, require_engine
@@ -74,9 +74,11 @@ def main() -> None:
 def prove(stack: Stack, given: argparse.Namespace) -> None:
     if not given.running:
         started(stack, build=not given.no_build)
-    looked_at(stack, checks)
+    key = bearer(stack.admin_key())
+    looked_at(stack, checks, key)
     manuals = sorted(given.manuals.glob("*.pdf")) or [EXAMPLE]
-    with httpx.Client(base_url=stack.url, timeout=600, trust_env=False) as http:
+    with httpx.Client(base_url=stack.url, timeout=600, trust_env=False, headers=key) as http:
+        keyed(stack, http)
         documents = ingested(http, manuals)
         answers = asked(http, given.questions, {manual.name for manual in manuals})
         deleted(http, documents)
@@ -93,6 +95,25 @@ def prove(stack: Stack, given: argparse.Namespace) -> None:
             checks.check(f"after down and up: {name} as before", found[name] == value)
         with step("a question after that"):
             checks.check("an answer is given", bool(answer(http, "How long are files in /var/tmp kept?")["id"]))
+
+
+def keyed(stack: Stack, http: httpx.Client) -> None:
+    """A key that is made in a container is good for its collection, until it is revoked."""
+    command = ("python", "-m", "services.cli", "keys")
+    key = stack.run_inside("eval", *command, "create", "--scope", "read", "--collection", "some").splitlines()[-1]
+    limited = bearer(key)
+    found = [http.get(path, headers=limited).status_code for path in ("/v1/documents", "/v1/collections", "/v1/models")]
+    checks.check("a key of a collection may read there", found == [200, 200, 200], found)
+    refused = [
+        http.post("/v1/search", json={"query": "x"}, headers=limited),
+        http.get("/v1/releases", headers=limited),
+        http.get("/v1/models", headers={"Authorization": ""}),
+    ]
+    found = [response.status_code for response in refused]
+    checks.check("and nowhere else, and nobody may without a key", found == [404, 403, 401], found)
+    stack.run_inside("eval", *command, "revoke", key.split("_")[1])
+    found = [http.get(path, headers=limited).status_code for path in ("/v1/documents", "/v1/models", "/v1/releases")]
+    checks.check("revoked, it is good for no service any more", found == [401, 401, 401], found)
 
 
 def started(stack: Stack, build: bool) -> None:
@@ -210,6 +231,7 @@ def evaluated_and_promoted(stack: Stack, http: httpx.Client, questions: Path, na
     checks.check(
         "the history has the client's address, not the gateway's", not any(address in by for address in own), by
     )
+    checks.check("and the key", by.endswith("(key admin)"), by)
 
 
 def serves(http: httpx.Client, release: str, wanted: bool = True) -> bool:

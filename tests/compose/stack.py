@@ -92,6 +92,11 @@ class Stack:
     def run_inside(self, service: str, *command: str, stdin: str | None = None) -> str:
         return self.compose("exec", "-T", service, *command, stdin=stdin).strip()
 
+    def admin_key(self) -> str:
+        """By the command that docker-compose.yml tells."""
+        path = "/secrets/admin/admin_key"
+        return self.compose("run", "--rm", "--no-deps", "-T", "--entrypoint", "cat", "secrets", path).strip()
+
     def crash(self, service: str, within_s: float = 300) -> float:
         """Kill the main process of a service from outside, which the engine takes for a crash; returns the seconds
         until the service is started again, and healthy if it says so."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
+import shutil
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from services.core.keys import StandingKeys, sha256_of
+from services.core.settings import load_settings
 from tests.server import ROOT
 
 ONCE = {"secrets", "weights"}  # end when they are done
@@ -96,9 +102,11 @@ def content(root: Path) -> dict[str, str]:
 def test_secrets_are_made_once_and_for_one_reader(first_start: Any, tmp_path: Path) -> None:
     owners = dict.fromkeys(first_start["OWNERS"], os.getuid())
     make = first_start["first_start"]
-    assert len(make(tmp_path, owners)) == 8
+    assert len(make(tmp_path, owners)) == 11
     before = content(tmp_path)
-    assert len(set(before.values())) == 7, "only the token of alerts has two readers"
+    assert len(set(before.values())) == 10, "only the token of alerts has two readers"
+    told = before["services/capstone_admin_key_sha256"]
+    assert told == sha256_of(before["admin/admin_key"]), "the services know the hash of the admin's key only"
     for path in before:
         assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o400
         assert stat.S_IMODE((tmp_path / path).parent.stat().st_mode) == 0o700
@@ -111,9 +119,48 @@ def test_a_secret_that_was_lost_is_made_from_what_is_left(first_start: Any, tmp_
     before = content(tmp_path)
     (tmp_path / "services" / "capstone_database_url").unlink()
     (tmp_path / "alertmanager" / "capstone_alerts_token").unlink()
+    (tmp_path / "services" / "capstone_admin_key_sha256").unlink()
     (tmp_path / "services" / ".capstone_database_url.part").write_text("half of one that a crash left")
     assert first_start["first_start"](tmp_path, owners) == [
         "services/capstone_database_url",
         "alertmanager/capstone_alerts_token",
+        "services/capstone_admin_key_sha256",
     ]
     assert content(tmp_path) == before
+
+
+def test_the_services_take_the_keys_that_the_first_start_makes(
+    first_start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_start["first_start"](tmp_path, dict.fromkeys(first_start["OWNERS"], os.getuid()))
+    monkeypatch.setenv("CAPSTONE_SECRETS_DIR", str(tmp_path / "services"))
+    settings = load_settings()
+    assert settings.service_key is not None
+    known = StandingKeys(settings.admin_key_sha256, settings.service_key.get_secret_value())
+    for path, scope in (("admin/admin_key", "admin"), ("services/capstone_service_key", "read")):
+        caller = known.find((tmp_path / path).read_text())
+        assert caller is not None and caller.scope == scope
+
+
+def test_keys_are_needed_in_containers_and_the_admin_s_is_in_none_that_serves(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in ("api", "api-gpu", "ingest", "eval", "eval-worker", "ingest-worker"):
+        assert services[name]["environment"]["CAPSTONE_API_KEYS"] == "required", name
+    holding = {name for name, one in services.items() if "secrets-admin" in str(one.get("volumes"))}
+    assert holding == {"secrets"}
+
+
+def test_the_image_of_eval_holds_what_makes_keys(tmp_path: Path) -> None:
+    stage = (ROOT / "infra" / "docker" / "Dockerfile").read_text().partition("FROM eval-libraries AS eval\n")[2]
+    rooms = re.findall(r"^COPY (services/\w+) ", stage.partition("\nFROM ")[0], re.M)
+    assert rooms == ["services/eval", "services/cli"]
+    (tmp_path / "services").mkdir()
+    shutil.copy(ROOT / "services" / "__init__.py", tmp_path / "services")
+    for room in ("services/core", *rooms):
+        shutil.copytree(ROOT / room, tmp_path / room)
+    command = [sys.executable, "-m", "services.cli", "keys", "create", "--scope", "read"]
+    environment = dict(os.environ) | {"PYTHONPATH": str(tmp_path), "CAPSTONE_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("cap_"), done.stderr
+    assert (tmp_path / "data" / "catalog.db").exists()

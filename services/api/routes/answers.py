@@ -13,6 +13,7 @@ from services.api.answer import Question, answer_of
 from services.api.resources import ApiResources, resources_of
 from services.api.schemas import AnswerIn, AnswerOut, LoggedAnswer
 from services.core.aliases import CHAMPION
+from services.core.guard import Reader
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.purpose import for_evaluation
 from services.core.schemas import Id
@@ -23,13 +24,14 @@ Resources = Annotated[ApiResources, Depends(resources_of)]
 
 
 @router.post("", response_model=AnswerOut, responses={200: {"content": {"text/event-stream": {}}}})
-async def answer(resources: Resources, request: Request, body: AnswerIn) -> Any:
+async def answer(caller: Reader, resources: Resources, request: Request, body: AnswerIn) -> Any:
     """Answer from the documents, each claim with a quote.
 
     With `Accept: text/event-stream`: `passages`, `delta`*, `citation`*, `final`; `error` ends a stream that fails.
     404 `unknown_release` and 409 `release_refused` if another `release` than the champion is to answer and cannot.
     What the champion answers counts for drift, in figures, unless `capture` is false or an evaluation asks.
     """
+    caller.require(body.collection)
     wanted = body.filter.wanted() if body.filter else None
     decoding, evaluation = body.decoding(), for_evaluation(request)
     question = Question(body.question, body.collection, body.k, decoding, wanted, evaluation=evaluation)
@@ -65,6 +67,6 @@ def _require(resources: ApiResources, release: str, stop: threading.Event) -> No
 
 
 @router.get("/{answer_id}")
-def get_answer(resources: Resources, answer_id: Id) -> LoggedAnswer:
+def get_answer(caller: Reader, resources: Resources, answer_id: Id) -> LoggedAnswer:
     """An answer given before, with its question and the chunks that were read."""
-    return LoggedAnswer.model_validate(resources.catalog.answer(answer_id))
+    return LoggedAnswer.model_validate(resources.catalog.answer(answer_id, caller.collections))

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Depends, Request
 from services.api.classify_schemas import ClassifyIn, ClassifyOut
 from services.api.resources import ApiResources, resources_of
 from services.core.aliases import CHAMPION
+from services.core.guard import Reader
 from services.core.http import JSON_BODY_MAX_BYTES
+from services.core.keys import Caller
 from services.core.streams import run_until_hang_up
 
 router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
@@ -18,7 +20,7 @@ router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 
 @router.post("/classify")
 async def classify(
-    resources: Annotated[ApiResources, Depends(resources_of)], request: Request, body: ClassifyIn
+    caller: Reader, resources: Annotated[ApiResources, Depends(resources_of)], request: Request, body: ClassifyIn
 ) -> ClassifyOut:
     """A label for each input, with the calibrated probability of every label.
 
@@ -27,10 +29,10 @@ async def classify(
     if body.release == CHAMPION:
         resources.live.classifiers.named(body.model)  # one that is not there is not waited for
     resources.classifying.check()
-    return await run_until_hang_up(request, lambda stop: _classify(resources, body, stop))
+    return await run_until_hang_up(request, lambda stop: _classify(resources, body, caller, stop))
 
 
-def _classify(resources: ApiResources, body: ClassifyIn, stop: threading.Event) -> ClassifyOut:
+def _classify(resources: ApiResources, body: ClassifyIn, caller: Caller, stop: threading.Event) -> ClassifyOut:
     with resources.releases.lease(body.release, stop) as served:
         classifiers = served.classifiers
-        return classifiers.classify(classifiers.named(body.model), body.pairs(), stop)
+        return classifiers.classify(classifiers.named(body.model), body.pairs(), stop, key=caller.key)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from services.api.feedback_schemas import FeedbackIn, FeedbackList, FeedbackOut
 from services.api.resources import ApiResources, resources_of
+from services.core.guard import Reader, Writer
 from services.core.http import JSON_BODY_MAX_BYTES, somebody
 from services.core.schemas import Id
 
@@ -17,19 +18,20 @@ Resources = Annotated[ApiResources, Depends(resources_of)]
 
 @router.post("/{answer_id}/feedback", status_code=201)
 def give_feedback(
-    resources: Resources, request: Request, response: Response, answer_id: Id, body: FeedbackIn
+    caller: Writer, resources: Resources, request: Request, response: Response, answer_id: Id, body: FeedbackIn
 ) -> FeedbackOut:
     """Say whether an answer was right. It becomes questions to evaluate on and to train on, when a release is trained.
 
     200 with what is there if the same was said already. 404 `not_found` for an unknown answer.
     """
-    given, new = resources.feedback.give(answer_id, body.by or somebody(request), body.said())
+    by = body.by or somebody(request)
+    given, new = resources.feedback.give(answer_id, by, body.said(), caller.collections)
     if not new:
         response.status_code = 200
     return FeedbackOut.of(given)
 
 
 @router.get("/{answer_id}/feedback")
-def get_feedback(resources: Resources, answer_id: Id) -> FeedbackList:
+def get_feedback(caller: Reader, resources: Resources, answer_id: Id) -> FeedbackList:
     """Everything that was said of an answer, oldest first."""
-    return FeedbackList.of(resources.feedback.of_answer(answer_id))
+    return FeedbackList.of(resources.feedback.of_answer(answer_id, caller.collections))

@@ -11,6 +11,8 @@ from services.api.lineage import read_lineage
 from services.api.lineage import replay as replay_lineage
 from services.api.lineage_schemas import AnswerReplay, ClassificationReplay, LineageOut
 from services.api.resources import ApiResources, resources_of
+from services.core.guard import Reader
+from services.core.keys import Caller
 from services.core.schemas import Id
 from services.core.streams import run_until_hang_up
 
@@ -19,19 +21,23 @@ Resources = Annotated[ApiResources, Depends(resources_of)]
 
 
 @router.get("/{lineage_id}")
-def get_lineage(resources: Resources, lineage_id: Id) -> LineageOut:
+def get_lineage(caller: Reader, resources: Resources, lineage_id: Id) -> LineageOut:
     """Release, models, state of the index, passages, prompt, decoding, training data and commit, by the id that an
     answer or a classification came with."""
-    return read_lineage(resources.catalog, lineage_id)
+    return read_lineage(resources.catalog, lineage_id, caller)
 
 
 @router.post("/{lineage_id}/replay")
-async def replay(resources: Resources, request: Request, lineage_id: Id) -> AnswerReplay | ClassificationReplay:
+async def replay(
+    caller: Reader, resources: Resources, request: Request, lineage_id: Id
+) -> AnswerReplay | ClassificationReplay:
     """Ask the same once more, of the models and the index of now, and tell what differs: in what was said, and in what
     it came from. 409 if what was asked is not known any more."""
-    return await run_until_hang_up(request, lambda stop: _replay(resources, lineage_id, stop))
+    return await run_until_hang_up(request, lambda stop: _replay(resources, lineage_id, caller, stop))
 
 
-def _replay(resources: ApiResources, lineage_id: str, stop: threading.Event) -> AnswerReplay | ClassificationReplay:
+def _replay(
+    resources: ApiResources, lineage_id: str, caller: Caller, stop: threading.Event
+) -> AnswerReplay | ClassificationReplay:
     with resources.releases.lease() as served:
-        return replay_lineage(resources.catalog, served.answerer, served.classifiers, lineage_id, stop)
+        return replay_lineage(resources.catalog, served.answerer, served.classifiers, lineage_id, caller, stop)

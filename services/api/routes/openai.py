@@ -17,6 +17,7 @@ from services.api.resources import ApiResources, resources_of
 from services.api.schemas import Usage
 from services.api.watched import Pieces, watched
 from services.core.errors import CapstoneError, InvalidRequest, NotFound
+from services.core.guard import READ
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.problems import problem_body
 from services.core.streams import Event, event_stream, run_until_hang_up
@@ -27,13 +28,13 @@ router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 Resources = Annotated[ApiResources, Depends(resources_of)]
 
 
-@router.get("/models")
+@router.get("/models", dependencies=[READ])
 def list_models(resources: Resources) -> dict[str, Any]:
     """The generator, the encoder and the classifiers, by the names under which requests may ask for them."""
     return {"object": "list", "data": _models(resources)}
 
 
-@router.get("/models/{model}")
+@router.get("/models/{model}", dependencies=[READ])
 def get_model(resources: Resources, model: str) -> dict[str, Any]:
     found = next((one for one in _models(resources) if one["id"] == model), None)
     if found is None:
@@ -41,7 +42,7 @@ def get_model(resources: Resources, model: str) -> dict[str, Any]:
     return found
 
 
-@router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
+@router.post("/chat/completions", dependencies=[READ], responses={200: {"content": {"text/event-stream": {}}}})
 async def complete_chat(resources: Resources, request: Request, body: ChatIn) -> Any:
     """The generator by itself, without retrieval. Greedy unless asked otherwise."""
     _require(body.model, resources.live.generator.id)
@@ -56,7 +57,7 @@ async def complete_chat(resources: Resources, request: Request, body: ChatIn) ->
     return {**head, "object": "chat.completion", "choices": [choice], "usage": Usage.of(finish).model_dump()}
 
 
-@router.post("/embeddings")
+@router.post("/embeddings", dependencies=[READ])
 def embed(resources: Resources, body: EmbeddingsIn) -> dict[str, Any]:
     """Unit vectors of texts. A text longer than the encoder reads is refused, never cut silently."""
     encoder = resources.encoder

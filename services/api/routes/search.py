@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from services.api.resources import ApiResources, resources_of
 from services.api.retrieve import Retrieved
 from services.api.schemas import SearchIn, SearchOut
+from services.core.guard import Reader
 from services.core.http import JSON_BODY_MAX_BYTES
 from services.core.purpose import for_evaluation
 from services.core.streams import run_until_hang_up
@@ -20,9 +21,10 @@ router = APIRouter(prefix="/v1", max_body_size=JSON_BODY_MAX_BYTES)
 
 @router.post("/search")
 async def search(
-    resources: Annotated[ApiResources, Depends(resources_of)], request: Request, body: SearchIn
+    caller: Reader, resources: Annotated[ApiResources, Depends(resources_of)], request: Request, body: SearchIn
 ) -> SearchOut:
     """The best passages for a query, best first. Passages that `filter` leaves out do not take the place of others."""
+    caller.require(body.collection)
     found = await run_until_hang_up(request, lambda stop: _search(resources, body, stop))
     if not for_evaluation(request):
         resources.metrics.searched(found)

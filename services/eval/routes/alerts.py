@@ -27,6 +27,7 @@ async def raw_body(request: Request) -> bytes:
 _BODY = {"required": True, "content": {"application/json": {"schema": Notification.model_json_schema()}}}
 
 
+# No key is asked for, and none would be taken: the token is all that Alertmanager has. core/guard.py lets it pass.
 @router.post("", dependencies=[Depends(authorized)], openapi_extra={"requestBody": _BODY})
 def receive_alerts(resources: Resources, body: Annotated[bytes, Depends(raw_body)]) -> AlertsOut:
     """Take a notification of Alertmanager (webhook, version 4). A firing alert with the label `loop="retrain"` freezes

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 
 from services.core.drift_rules import DriftRules, read_drift_rules
 from services.core.errors import NotFinished, NotFound
+from services.core.guard import Admin, ReaderOfAll
 from services.core.schemas import Id
 from services.eval.drift_run import report_path
 from services.eval.drift_schemas import DriftOut, ReferenceOut, WantedIn, WindowOut
@@ -25,7 +26,7 @@ _SAFE = {
 
 
 @router.get("")
-def get_drift(resources: Resources, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> DriftOut:
+def get_drift(_: ReaderOfAll, resources: Resources, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> DriftOut:
     """The alarm, the reference, and the newest windows with the score, threshold and verdict of each test."""
     rules = _rules(resources)
     return DriftOut.of(
@@ -37,14 +38,14 @@ def get_drift(resources: Resources, limit: Annotated[int, Query(ge=1, le=200)] =
 
 
 @router.post("/references", status_code=201)
-def freeze(resources: Resources) -> ReferenceOut:
+def freeze(_: Admin, resources: Resources) -> ReferenceOut:
     """Make the newest captures the reference of the release that answers now, in the place of the one before. Windows
     begin anew behind it. 409 `empty_window` if nothing is captured, 409 `too_few_captures`."""
     return ReferenceOut.of(resources.drift.freeze(_rules(resources)))
 
 
 @router.post("/windows", status_code=202)
-def judge(resources: Resources, response: Response, body: WantedIn | None = None) -> WindowOut:
+def judge(_: Admin, resources: Resources, response: Response, body: WantedIn | None = None) -> WindowOut:
     """Judge the newest captures after the reference now, without waiting for a full window. Follow the `job`.
 
     It counts for no alarm: who looks often enough sees something in the end. 409 `empty_window`, `too_few_captures` or
@@ -56,12 +57,12 @@ def judge(resources: Resources, response: Response, body: WantedIn | None = None
 
 
 @router.get("/windows/{window_id}")
-def get_window(resources: Resources, window_id: Id) -> WindowOut:
+def get_window(_: ReaderOfAll, resources: Resources, window_id: Id) -> WindowOut:
     return WindowOut.of(resources.drift.window(window_id))
 
 
 @router.get("/reports/{window_id}", response_class=FileResponse)
-def get_report(resources: Resources, window_id: Id) -> FileResponse:
+def get_report(_: ReaderOfAll, resources: Resources, window_id: Id) -> FileResponse:
     """Evidently's page about a window: the tests of its figures, and the quality of the data. 409 `not_finished` until
     it is judged; 404 once newer ones have taken its place (`CAPSTONE_DRIFT_REPORTS`)."""
     window = resources.drift.window(window_id)

@@ -14,6 +14,8 @@ from pydantic import StringConstraints
 from services.core.aliases import CHAMPION
 from services.core.errors import InvalidRequest, NotFinished, TooLarge
 from services.core.gate_rules import read_gate_rules
+from services.core.guard import Reader, Writer
+from services.core.keys import Caller
 from services.core.schemas import CollectionName, Id, ReleaseName
 from services.core.settings import MIB
 from services.core.types import JobStatus
@@ -22,7 +24,7 @@ from services.eval.dataset import read_questions, require_documents
 from services.eval.report import report_html
 from services.eval.resources import EvalResources, resources_of
 from services.eval.schemas import EvaluationList, EvaluationOut, ReportOut, ScoresOut
-from services.eval.store import Asked, Dataset, Evaluation
+from services.eval.store import EVERYBODY, Asked, Dataset, Evaluation
 from services.eval.versus import scores_of
 
 DATASET_MAX_BYTES = 16 * MIB
@@ -38,6 +40,7 @@ DatasetName = Annotated[str, StringConstraints(pattern=_NAME)]
 
 @router.post("", status_code=202)
 def start_evaluation(
+    caller: Writer,
     resources: Resources,
     response: Response,
     file: Annotated[
@@ -60,8 +63,9 @@ def start_evaluation(
     whether `release` may take the place of `against`; only such a verdict lets a release be promoted. 422
     `invalid_dataset` names each bad row and field, and nothing is started. 404 `unknown_release`.
     """
+    caller.require(collection)
     sides = [_asked(resources, name) for name in (release, against) if name is not None]
-    known = _dataset(resources, file, dataset, collection)
+    known = _dataset(resources, file, dataset, collection, caller)
     if against is not None:
         questions = resources.evaluations.questions(known.id)
         require_comparable(sides, questions, resources.names, read_gate_rules(resources.settings.params))
@@ -72,12 +76,13 @@ def start_evaluation(
 
 @router.get("")
 def list_evaluations(
+    caller: Reader,
     resources: Resources,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[Id | None, Query()] = None,
 ) -> EvaluationList:
     """Evaluations, newest first."""
-    found = resources.evaluations.newest(after=after, limit=limit + 1)
+    found = resources.evaluations.newest(after=after, limit=limit + 1, within=caller.collections)
     more = len(found) > limit
     return EvaluationList(
         data=[EvaluationOut.of(evaluation) for evaluation in found[:limit]],
@@ -87,8 +92,8 @@ def list_evaluations(
 
 
 @router.get("/{evaluation_id}")
-def get_evaluation(resources: Resources, evaluation_id: Id) -> EvaluationOut:
-    return EvaluationOut.of(resources.evaluations.get(evaluation_id))
+def get_evaluation(caller: Reader, resources: Resources, evaluation_id: Id) -> EvaluationOut:
+    return EvaluationOut.of(resources.evaluations.get(evaluation_id, caller.collections))
 
 
 @router.get(
@@ -96,10 +101,10 @@ def get_evaluation(resources: Resources, evaluation_id: Id) -> EvaluationOut:
     response_model=ReportOut,
     responses={200: {"content": {"text/html": {}}}},
 )
-def get_report(resources: Resources, request: Request, evaluation_id: Id) -> Any:
+def get_report(caller: Reader, resources: Resources, request: Request, evaluation_id: Id) -> Any:
     """A page for people; with `Accept: application/json` the same for machines, with every question. 409
     `not_finished` until the evaluation has succeeded."""
-    evaluation = _finished(resources, evaluation_id)
+    evaluation = _finished(resources, evaluation_id, caller)
     judgements = resources.evaluations.judgements(evaluation_id)
     short = evaluation.verdict
     verdict = resources.verdicts.get(short["id"]).body if short and short["id"] else None
@@ -110,17 +115,17 @@ def get_report(resources: Resources, request: Request, evaluation_id: Id) -> Any
 
 
 @router.get("/{evaluation_id}/scores")
-def get_scores(resources: Resources, evaluation_id: Id) -> ScoresOut:
+def get_scores(caller: Reader, resources: Resources, evaluation_id: Id) -> ScoresOut:
     """A table as `capstone gate` reads it. Of two evaluations of the same dataset it compares everything but latency
     fairly: for that, both must have been asked side by side. 409 `not_finished` until the evaluation has succeeded."""
-    evaluation = _finished(resources, evaluation_id)
+    evaluation = _finished(resources, evaluation_id, caller)
     judgements = resources.evaluations.judgements(evaluation_id)
     scores = scores_of(judgements, evaluation.release_id or NO_RELEASE, evaluation.dataset.sha256)
     return ScoresOut(release=scores.release, questions_sha256=scores.questions_sha256, scores=dict(scores.values))
 
 
-def _finished(resources: EvalResources, evaluation_id: str) -> Evaluation:
-    evaluation = resources.evaluations.get(evaluation_id)
+def _finished(resources: EvalResources, evaluation_id: str, caller: Caller) -> Evaluation:
+    evaluation = resources.evaluations.get(evaluation_id, caller.collections)
     if evaluation.job.status != JobStatus.succeeded or evaluation.summary is None:
         raise NotFinished(f"The evaluation is {evaluation.job.status}. Only one that has succeeded has figures.")
     return evaluation
@@ -130,13 +135,16 @@ def _asked(resources: EvalResources, name: str) -> Asked:
     return Asked(name, resources.names.asked(name).release)
 
 
-def _dataset(resources: EvalResources, file: UploadFile | None, name: str | None, collection: str) -> Dataset:
+def _dataset(
+    resources: EvalResources, file: UploadFile | None, name: str | None, collection: str, caller: Caller
+) -> Dataset:
     """The dataset that is meant, every question of it checked. Raises InvalidRequest, InvalidDataset, NotFound, ..."""
     store = resources.evaluations
+    owner = EVERYBODY if caller.collections is None else collection
     if file is None:
         if name is None:
             raise InvalidRequest("Give a file of questions, or the name of a dataset that was uploaded before.")
-        known = store.dataset(name)
+        known = store.dataset(name, *dict.fromkeys((owner, collection)))
         require_documents(store.questions(known.id), store.document_names(collection), collection)
         return known
     data = file.file.read(DATASET_MAX_BYTES + 1)
@@ -144,7 +152,7 @@ def _dataset(resources: EvalResources, file: UploadFile | None, name: str | None
         raise TooLarge(f"The dataset is larger than {DATASET_MAX_BYTES // MIB} MiB.")
     questions = read_questions(data)
     require_documents(questions, store.document_names(collection), collection)
-    return store.add_dataset(name or _name_of(file.filename, data), questions)
+    return store.add_dataset(name or _name_of(file.filename, data), questions, owner)
 
 
 def _name_of(filename: str | None, data: bytes) -> str:

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from services.core.aliases import CHALLENGER, PREVIOUS
 from services.core.errors import ModelProblem, Unavailable
-from services.core.http import somebody
+from services.core.guard import Admin, Reader, ReaderOfAll
+from services.core.http import signed
 from services.core.schemas import Id
 from services.eval.release_log import Change
 from services.eval.resources import EvalResources, resources_of
@@ -27,28 +28,29 @@ Resources = Annotated[EvalResources, Depends(resources_of)]
 
 
 @router.post("/releases", status_code=201)
-def promote(resources: Resources, request: Request, body: PromotionIn) -> ChangeOut:
+def promote(_: Admin, resources: Resources, request: Request, body: PromotionIn) -> ChangeOut:
     """Make a release live: serving processes notice the alias, load it beside the old one, and swap.
 
     409 `gate_not_passed`, with the `verdict` if there is one, unless the gate let exactly this release pass against
     exactly the one that is live, or `override_reason` says why it should be live all the same. 409
     `release_in_progress` if another change is under way, 503 `unavailable` if the registry does not answer.
     """
-    who = body.by or somebody(request)
+    who = signed(request, body.by)
     return ChangeOut.of(resources.promotions.promote(body.release, by=who, override_reason=body.override_reason))
 
 
 @router.post("/releases/rollback", status_code=201)
-def roll_back(resources: Resources, request: Request, body: RollbackIn | None = None) -> ChangeOut:
+def roll_back(_: Admin, resources: Resources, request: Request, body: RollbackIn | None = None) -> ChangeOut:
     """Make the release live again that was before: `champion` and `previous` swap, so a second call undoes the first.
     409 `nothing_to_roll_back`, 409 `release_in_progress`, 503 `unavailable`."""
     given = body or RollbackIn()
-    who = given.by or somebody(request)
+    who = signed(request, given.by)
     return ChangeOut.of(resources.promotions.roll_back(by=who, reason=given.reason or None))
 
 
 @router.get("/releases")
 def list_releases(
+    _: ReaderOfAll,
     resources: Resources,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[Id | None, Query()] = None,
@@ -67,8 +69,8 @@ def list_releases(
 
 
 @router.get("/verdicts/{verdict_id}")
-def get_verdict(resources: Resources, verdict_id: Id) -> VerdictOut:
-    return VerdictOut.model_validate(resources.verdicts.get(verdict_id).facts())
+def get_verdict(caller: Reader, resources: Resources, verdict_id: Id) -> VerdictOut:
+    return VerdictOut.model_validate(resources.verdicts.get(verdict_id, caller.collections).facts())
 
 
 def _aliases(resources: EvalResources) -> tuple[AliasesOut | None, str]:

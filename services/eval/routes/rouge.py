@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.core.errors import ClientClosedRequest, Overloaded
+from services.core.guard import READ
 from services.core.intervals import intervals
 from services.core.rouge import VARIANTS, Rouge, Variant
 from services.core.schemas import Text
@@ -66,7 +67,9 @@ class RougeOut(BaseModel):
     intervals: dict[str, dict[str, IntervalOut]]
 
 
-@router.post("/rouge", response_model=RougeOut, responses={200: {"content": {"text/event-stream": {}}}})
+@router.post(
+    "/rouge", dependencies=[READ], response_model=RougeOut, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def rouge(resources: Annotated[EvalResources, Depends(resources_of)], request: Request, body: RougeIn) -> Any:
     """Precision, recall and F1 of each pair, and their means with intervals.
 

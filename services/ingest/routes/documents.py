@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile
 
 from services.core.catalog import new_document_id
+from services.core.guard import Reader, Writer
 from services.core.schemas import CollectionName, Id
 from services.ingest.resources import IngestResources, resources_of
 from services.ingest.schemas import CollectionList, CollectionOut, DocumentList, DocumentOut
@@ -20,12 +21,14 @@ _NAME_MAX_CHARS = 255
 
 @router.post("/documents", status_code=202, responses={200: {"model": DocumentOut}})
 def upload_document(
+    caller: Writer,
     resources: Resources,
     response: Response,
     file: Annotated[UploadFile, File(description="a PDF")],
     collection: Annotated[CollectionName, Form()] = "default",
 ) -> DocumentOut:
     """Keep a PDF and queue its ingest. 202 when it is new; 200 when the collection holds the same bytes already."""
+    caller.require(collection)
     document_id = new_document_id()
     stored = resources.files.receive(document_id, file.file, resources.settings.max_upload_bytes)
     document, _, created = resources.catalog.add_document(
@@ -40,13 +43,14 @@ def upload_document(
 
 @router.get("/documents")
 def list_documents(
+    caller: Reader,
     resources: Resources,
     collection: Annotated[CollectionName | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[Id | None, Query()] = None,
 ) -> DocumentList:
     """Documents, newest first."""
-    found = resources.catalog.documents(collection, after=after, limit=limit + 1)
+    found = resources.catalog.documents(collection, after=after, limit=limit + 1, within=caller.collections)
     more = len(found) > limit
     return DocumentList(
         data=[DocumentOut.of(document) for document in found[:limit]],
@@ -56,22 +60,21 @@ def list_documents(
 
 
 @router.get("/documents/{document_id}")
-def get_document(resources: Resources, document_id: Id) -> DocumentOut:
-    return DocumentOut.of(resources.catalog.document(document_id))
+def get_document(caller: Reader, resources: Resources, document_id: Id) -> DocumentOut:
+    return DocumentOut.of(resources.catalog.document(document_id, caller.collections))
 
 
 @router.delete("/documents/{document_id}", status_code=204)
-def delete_document(resources: Resources, document_id: Id) -> None:
+def delete_document(caller: Writer, resources: Resources, document_id: Id) -> None:
     """Remove a document. Once this is answered, no search returns any of it; a running ingest of it is cancelled."""
-    resources.catalog.delete_document(document_id)
+    resources.catalog.delete_document(document_id, caller.collections)
     resources.files.delete(document_id)
 
 
 @router.get("/collections")
-def list_collections(resources: Resources) -> CollectionList:
-    return CollectionList(
-        data=[CollectionOut(name=name, **counts) for name, counts in resources.catalog.counts().items()]
-    )
+def list_collections(caller: Reader, resources: Resources) -> CollectionList:
+    counts = resources.catalog.counts(caller.collections)
+    return CollectionList(data=[CollectionOut(name=name, **counted) for name, counted in counts.items()])
 
 
 def display_name(filename: str | None) -> str:

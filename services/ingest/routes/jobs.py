@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
+from services.core.guard import Reader, Writer
 from services.core.jobs import JobQueue
 from services.core.schemas import Id
 from services.core.streams import Event, event_stream, wants_sse
@@ -19,19 +20,19 @@ Resources = Annotated[IngestResources, Depends(resources_of)]
 
 
 @router.get("/{job_id}", response_model=JobOut, responses={200: {"content": {"text/event-stream": {}}}})
-def get_job(resources: Resources, request: Request, job_id: Id) -> Any:
+def get_job(caller: Reader, resources: Resources, request: Request, job_id: Id) -> Any:
     """The job as it is now. With `Accept: text/event-stream`: `progress` at each change, then `final`."""
     jobs = resources.catalog.jobs
-    now = JobOut.of(jobs.get(job_id))
+    now = JobOut.of(jobs.get(job_id, caller.collections))
     if not wants_sse(request):
         return now
     return event_stream(lambda stop: _follow(jobs, now, resources.settings.job_poll_s, stop))
 
 
 @router.post("/{job_id}/cancel", status_code=202)
-def cancel_job(resources: Resources, job_id: Id) -> JobOut:
+def cancel_job(caller: Writer, resources: Resources, job_id: Id) -> JobOut:
     """Ask a job to stop: at once while it is queued, within a moment while it runs. 409 once it has ended."""
-    return JobOut.of(resources.catalog.jobs.cancel(job_id))
+    return JobOut.of(resources.catalog.jobs.cancel(job_id, caller.collections))
 
 
 def _follow(jobs: JobQueue, job: JobOut, poll_s: float, stop: threading.Event) -> Iterator[Event]:

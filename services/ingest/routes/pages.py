@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.core.errors import InvalidRequest, NotFound
+from services.core.guard import Reader
 from services.core.schemas import Id
 from services.core.types import Box
 from services.ingest.pdf.sandbox import render_page
@@ -23,6 +24,7 @@ _HIGHLIGHTS_MAX = 200
 
 @router.get("/{number}.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 def get_page_picture(
+    caller: Reader,
     resources: Resources,
     document_id: Id,
     number: Number,
@@ -33,7 +35,7 @@ def get_page_picture(
 ) -> Response:
     """The page, rendered; each `highlight` box is marked."""
     boxes = [_box(text) for text in highlight or []]
-    resources.catalog.document(document_id)
+    resources.catalog.document(document_id, caller.collections)
     path = resources.files.path(document_id)
     if not path.exists():
         raise NotFound(f"The file of document {document_id!r} is no longer there.")
@@ -42,9 +44,9 @@ def get_page_picture(
 
 
 @router.get("/{number}")
-def get_page(resources: Resources, document_id: Id, number: Number) -> PageOut:
+def get_page(caller: Reader, resources: Resources, document_id: Id, number: Number) -> PageOut:
     """The stored text that quotes are checked against, and a box for each word."""
-    return PageOut.of(document_id, resources.catalog.page(document_id, number))
+    return PageOut.of(document_id, resources.catalog.page(document_id, number, caller.collections))
 
 
 def _box(text: str) -> Box:
