@@ -2,8 +2,9 @@
 
 Where the service listens on loopback only, everybody on the machine may, but no web page in a browser on it: the name
 that was asked for must be this machine's (else a page could point its own name here), and what changes something must
-not come from another site. Everywhere else a key is needed. What the key must allow is declared at each route: `READ`
-or `Reader`, `Writer`, `ReaderOfAll`, `Admin`. Who is sent away is counted by `requests_refused_total`.
+not come from another site. Everywhere else a key is needed, unless CAPSTONE_ANONYMOUS_SCOPE lets everybody read. What
+the key must allow is declared at each route: `READ` or `Reader`, `Writer`, `ReaderOfAll`, `Admin`. Who is sent away is
+counted by `requests_refused_total`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Guard:
         if not key_needed(self._settings, scope):
             _refuse_browsers_of_others(scope["method"], headers, self._settings.allowed_host_names)
             return Caller(None, "admin")
+        if "authorization" not in headers and self._settings.anonymous_scope is not None:
+            return Caller(None, self._settings.anonymous_scope)
         scheme, _, text = headers.get("authorization", "").partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or not text:

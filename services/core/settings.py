@@ -170,6 +170,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="names, with commas between them, by which a service without keys may be asked; `*`: any"
     )
+    anonymous_scope: Literal["read"] | None = Field(
+        None, description="what callers without a key may do where one is needed: for a public demonstration"
+    )
     api_key: SecretStr | None = Field(None, description="the key that `capstone` sends")
     admin_key_sha256: str | None = Field(
         None,
@@ -193,6 +196,7 @@ class Settings(BaseSettings):
         "traces",
         "retrain_project",
         "alert_token",
+        "anonymous_scope",
         "api_key",
         "admin_key_sha256",
         "service_key",

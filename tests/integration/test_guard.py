@@ -159,6 +159,17 @@ def test_with_a_key_no_name_and_no_site_is_asked_for(tmp_path: Path) -> None:
         problem_of(http.post(CHANGE, headers=headers), 404, "not_found")
 
 
+def test_a_public_demonstration_can_be_read_by_everybody_and_changed_with_a_key(tmp_path: Path) -> None:
+    with served(tmp_path, "http://demo.example", "192.0.2.1", anonymous_scope="read") as http:
+        assert http.get("/v1/collections").status_code == 200
+        problem_of(http.post(CHANGE), 403, "forbidden")
+        problem_of(http.get("/v1/collections", headers=bearer("cap_nonsense")), 401, "unauthorized")
+        catalog = Catalog(Settings(data_dir=tmp_path).catalog_url)
+        _, text = KeyStore(catalog.database).create("write", name="of the owner")
+        catalog.close()
+        problem_of(http.post(CHANGE, headers=bearer(text)), 404, "not_found")
+
+
 def test_the_log_has_the_key_s_id_and_never_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key_id, text = key_in(tmp_path)
     with served(tmp_path, api_keys="required") as http, caplog.at_level(logging.DEBUG):
