@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.k8s.check import check_chart
 from infra.linters import Command, commands
 from infra.tools import PROGRAMS, ROOT, bring, find
 
@@ -25,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bring", action="store_true", help="download Prometheus' tools if they are not here")
     bringing = parser.parse_args().bring
-    failed = check_chart()
+    failed = 0
     for command in commands():
         program = _program(command.tool, bringing)
         if program is None and command.tool in PROGRAMS:
