@@ -178,11 +178,12 @@ def _views(
 
 
 def _dense_view(settings: Settings, catalog: Catalog, encoder: Encoder) -> IndexView:
+    history = catalog.history()  # what was indexed of this catalog before it was restored is another's
     store = open_store(
         settings.vector_store,
         folder=settings.snapshots_dir,
         chroma_url=settings.chroma_url,
-        encoder_id=encoder.id,
+        encoder_id=f"{encoder.id} {history:x}" if history else encoder.id,
         dim=encoder.dim,
     )
     return IndexView(catalog, store, encoder.id, encoder.dim)

@@ -153,6 +153,28 @@ class NotWaiting(Conflict):
     code, title = "not_waiting_approval", "The retraining does not wait for an approval"
 
 
+class CannotBackUp(Conflict):
+    code, title = "cannot_back_up", "The system cannot be backed up as it is"
+
+
+class BackupDamaged(InvalidRequest):
+    """A backup that is not what was written: cut, changed, or with a part too few or too many."""
+
+    code, title = "backup_damaged", "The backup is damaged"
+
+
+class BackupTooNew(InvalidRequest):
+    code, title = "backup_too_new", "The backup was made by a newer version"
+
+
+class NotEmpty(Conflict):
+    code, title = "not_empty", "There is something already where a backup is to be restored"
+
+
+class RestoreUnfinished(CapstoneError):
+    status, code, title = 503, "restore_unfinished", "A restore has not been finished"
+
+
 class JobProblem(CapstoneError):
     """A job that cannot be done, however often it is tried. Never raised in a request: it becomes the job's error."""
 
