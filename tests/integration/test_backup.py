@@ -98,7 +98,7 @@ def test_every_row_and_file_comes_back_from_either_database_in_either(
         connection.execute(update(drift_windows).values(report=False).where(drift_windows.c.report))
     assert state(there) == state(here)
     with opened(there).database.read() as connection:
-        numbers = dict(connection.execute(select(counters.c.name, counters.c.value)).tuples().all())
+        numbers = {row.name: row.value for row in connection.execute(select(counters))}
     assert numbers.pop("history") > 0
     assert numbers == {"seq": 3, "captures": 0, "retraining_runs": 0}
     again = opened(there)
