@@ -65,6 +65,18 @@ class Unavailable(CapstoneError):
     status, code, title = 503, "unavailable", "The service is not ready"
 
 
+class GeneratorUnavailable(Unavailable):
+    """The server that generates is away, busy or broken for now."""
+
+    code, title = "generator_unavailable", "The generator does not answer"
+
+
+class GeneratorProblem(CapstoneError):
+    """The server that generates answers, but not as it should: to try again is in vain."""
+
+    status, code, title = 502, "generator_problem", "The generator cannot be used"
+
+
 class ModelProblem(CapstoneError):
     """Weights are missing, changed or do not fit together."""
 
