@@ -22,17 +22,25 @@ class Meter(Protocol):
 
 
 class Admission:
-    """One runs, `max_waiting` wait, the rest get 429. A waiter whose client hung up leaves the queue."""
+    """`at_once` run, `max_waiting` wait, the rest get 429. A waiter whose client hung up leaves the queue."""
 
     def __init__(
-        self, what: str, max_waiting: int, timeout_s: float, usual_s: float, meter: Meter | None = None
+        self,
+        what: str,
+        max_waiting: int,
+        timeout_s: float,
+        usual_s: float,
+        meter: Meter | None = None,
+        *,
+        at_once: int = 1,
     ) -> None:
         """`what` is waited for, as messages call it; `usual_s` is how long it is held until that has been measured."""
         self._what = what
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
         self._meter = meter
-        self._running = threading.Lock()
+        self._at_once = at_once
+        self._running = threading.BoundedSemaphore(at_once)
         self._count = 0  # running and waiting
         self._guard = threading.Lock()
         self._mean_s = usual_s  # running mean of how long a slot is held
@@ -79,7 +87,7 @@ class Admission:
         return self._count > 0
 
     def waiting(self) -> int:
-        return max(0, self._count - 1)
+        return max(0, self._count - self._at_once)
 
     def _wait(self, stop: threading.Event) -> None:
         begun = time.monotonic()
@@ -93,7 +101,7 @@ class Admission:
             self._meter.waited(time.monotonic() - begun)
 
     def _refuse_when_full(self) -> None:
-        if self._count > self._max_waiting:
+        if self._count >= self._max_waiting + self._at_once:
             self._tell_refused("full")
             raise Overloaded(
                 f"{self._max_waiting} requests are waiting for the {self._what} already.",
@@ -105,4 +113,4 @@ class Admission:
             self._meter.refused(reason)
 
     def _retry_after_s(self) -> int:
-        return max(1, round(self._mean_s * self._count))
+        return max(1, round(self._mean_s * self._count / self._at_once))

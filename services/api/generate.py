@@ -43,11 +43,12 @@ class Finish:
 
 
 class Generator(Protocol):
-    """Implementations ship as `TransformersGenerator` (SmolLM2) and `ScriptedGenerator` (no weights)."""
+    """Implementations ship as `TransformersGenerator` (SmolLM2), `RemoteGenerator` (another server: remote.py) and
+    `ScriptedGenerator` (no weights)."""
 
     @property
     def id(self) -> str:
-        """Name and weight hash of the base model."""
+        """Name and weight hash of the base model; of one that is elsewhere, its name and where that is."""
 
     @property
     def adapter(self) -> str | None:
@@ -57,8 +58,11 @@ class Generator(Protocol):
         """Yield pieces of text as they are decided, then one Finish. Ends early once `stop` is set.
 
         Raises InvalidRequest when the prompt and `max_tokens` do not fit the model's context.
-        One call at a time: the caller admits requests.
+        One call at a time, unless the implementation says otherwise: the caller admits requests.
         """
+
+    def check(self) -> None:
+        """Raises Unavailable if nothing can be generated now."""
 
     def close(self) -> None:
         """Give the memory of the weights back. Nobody may generate any more."""
@@ -114,6 +118,9 @@ class TransformersGenerator:
             completion_tokens = run.end()
         full = completion_tokens >= decoding.max_tokens and not cutter.hit
         yield Finish("length" if full else "stop", prompt_tokens, completion_tokens)
+
+    def check(self) -> None:
+        """It is in this process."""
 
     def close(self) -> None:
         # The model refers to itself: without this it would wait for a collection of all generations, and that stops
@@ -266,6 +273,9 @@ class ScriptedGenerator:
             yield text
         full = said == decoding.max_tokens < end and not cutter.hit
         yield Finish("length" if full else "stop", len(prompt.split()), said)
+
+    def check(self) -> None:
+        """It is always there."""
 
     def close(self) -> None:
         """There are no weights."""

@@ -60,6 +60,8 @@ class ApiResources:
 
     def check(self) -> None:
         self.catalog.database.check()
+        with self.releases.lease() as served:  # which is not closed meanwhile
+            served.generator.check()
 
 
 def resources_of(request: Request) -> ApiResources:
@@ -126,7 +128,9 @@ def _shared(
         encoder=encoder,
         dense=dense,
         lexical=lexical,
-        admission=_queue(metrics, "generator", settings.max_waiting_generations, timeout_s, usual_s=4.0),
+        admission=_queue(
+            metrics, "generator", settings.max_waiting_generations, timeout_s, 4.0, at_once=settings.max_generations
+        ),
         reading=_queue(metrics, "reader", settings.max_waiting_readings, timeout_s, usual_s=0.5),
         classifying=_queue(metrics, "classifier", settings.max_waiting_classifications, timeout_s, usual_s=1.0),
         log=ClassificationLog(catalog.database, settings.classification_log_rows, settings.classification_log_chars),
@@ -135,8 +139,10 @@ def _shared(
     )
 
 
-def _queue(metrics: ApiMetrics, name: str, max_waiting: int, timeout_s: float, usual_s: float) -> Admission:
-    admission = Admission(name, max_waiting, timeout_s, usual_s, metrics.queue(name))
+def _queue(
+    metrics: ApiMetrics, name: str, max_waiting: int, timeout_s: float, usual_s: float, at_once: int = 1
+) -> Admission:
+    admission = Admission(name, max_waiting, timeout_s, usual_s, metrics.queue(name), at_once=at_once)
     metrics.waiting(name, admission.waiting)
     return admission
 
@@ -178,11 +184,12 @@ def _views(
 
 
 def _dense_view(settings: Settings, catalog: Catalog, encoder: Encoder) -> IndexView:
+    history = catalog.history()  # what was indexed of this catalog before it was restored is another's
     store = open_store(
         settings.vector_store,
         folder=settings.snapshots_dir,
         chroma_url=settings.chroma_url,
-        encoder_id=encoder.id,
+        encoder_id=f"{encoder.id} {history:x}" if history else encoder.id,
         dim=encoder.dim,
     )
     return IndexView(catalog, store, encoder.id, encoder.dim)

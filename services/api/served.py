@@ -25,12 +25,13 @@ from services.api.classify import (
 )
 from services.api.generate import Decoding, Finish, Generator, model_name, open_generator
 from services.api.metrics import ApiMetrics
+from services.api.remote import open_remote
 from services.api.retrieve import Retriever
 from services.api.watched import WatchedClassifier
 from services.core.catalog import Catalog
 from services.core.classifier import Classifier, OverlapClassifier
 from services.core.encoder import Encoder
-from services.core.errors import CapstoneError, ModelProblem
+from services.core.errors import CapstoneError, GeneratorUnavailable, ModelProblem
 from services.core.evidence import SUFFICIENT
 from services.core.lineage import ClassificationLog
 from services.core.plan import DEFAULT_PLAN
@@ -107,7 +108,10 @@ class Loader:
         sufficiency = open_sufficiency(settings.classifier, release, models_dir, threads, settings.device)
         classifiers = [self._watched(one) for one in [*([sufficiency] if sufficiency else []), *self._named]]
         adapter = release.adapter if release and settings.adapter else None
-        generator = open_generator(settings.generator, models_dir, adapter, threads, settings.device)
+        if settings.generator == "openai":
+            generator: Generator = open_remote(settings, adapter)
+        else:
+            generator = open_generator(settings.generator, models_dir, adapter, threads, settings.device)
         require_names(classifiers, [model_name(shared.encoder.id), model_name(generator.id)])
         by_name = Classifiers(classifiers, shared.classifying, shared.log)
         # Bases alone come without a trained one; shared words are a judge too.
@@ -139,7 +143,8 @@ class Loader:
         )
 
     def load_tested(self, release: Release | None) -> Served:
-        """The same, and tried out. Raises ModelProblem whatever goes wrong: it is the release's fault."""
+        """The same, and tried out. Raises ModelProblem whatever goes wrong: it is the release's fault, but where the
+        generator is elsewhere and does not answer, which is GeneratorUnavailable."""
         try:
             served = self.load(release)
             try:
@@ -148,7 +153,7 @@ class Loader:
                 served.close()
                 raise
             return served
-        except ModelProblem:
+        except (ModelProblem, GeneratorUnavailable):
             raise
         except Exception as error:
             name = release.id if release else "The base"

@@ -286,6 +286,35 @@ def documents(
             commands.list_documents(client, console, collection)
 
 
+WithoutRegistry = Annotated[bool, typer.Option("--without-registry", help="leave the releases in MLflow out")]
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="a new folder for it")], without_registry: WithoutRegistry = False
+) -> None:
+    """Copy catalog, files and releases to a folder, while everything serves."""
+    from services.cli.backups import back_up_and_show
+    from services.core.settings import load_settings
+
+    console = Console()
+    with _told(console):
+        back_up_and_show(load_settings(), console, folder, not without_registry)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="a backup")], without_registry: WithoutRegistry = False
+) -> None:
+    """Put a backup into an empty system: the same settings as the services', which should not be running."""
+    from services.cli.backups import restore_and_show
+    from services.core.settings import load_settings
+
+    console = Console()
+    with _told(console):
+        restore_and_show(load_settings(), console, folder, not without_registry)
+
+
 @app.command()
 def status(url: Url = _URL) -> None:
     """Is it running, with which models, holding what?"""

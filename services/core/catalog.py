@@ -17,12 +17,13 @@ from sqlalchemy.exc import IntegrityError
 
 from services.core import codec
 from services.core.database import Database
-from services.core.errors import NotFound
+from services.core.errors import NotFound, RestoreUnfinished
 from services.core.jobs import Job, JobQueue
 from services.core.tables import answers, changes, chunks, counters, documents, jobs, new_id, pages
 from services.core.types import Box, Chunk, DocumentInfo, Hit, JobKind, JobStatus, Page, PageKind, Passage
 from services.core.within import ALL, Within, among
 
+HISTORY, RESTORING = "history", "restoring"  # rows of `counters`; the second is there while a restore goes on
 _SQL_LIST_MAX = 500  # bound parameters of one IN list
 
 
@@ -76,7 +77,25 @@ class Catalog:
         self.jobs = JobQueue(self.database)
 
     def migrate(self) -> None:
+        """Bring the schema to the newest revision. Raises RestoreUnfinished."""
         self.database.migrate()
+        self.require_whole()
+
+    def require_whole(self) -> None:
+        """Raises RestoreUnfinished if what a restore was to bring is not all here."""
+        if self.counter(RESTORING) is not None:
+            raise RestoreUnfinished(
+                "A restore into this catalog was begun and has not been finished. Repeat the same `capstone restore`."
+            )
+
+    def history(self) -> int:
+        """Tells this catalog from others that its sequence numbers could be confused with: each restore makes a new
+        one. 0 for a catalog that was never restored."""
+        return self.counter(HISTORY) or 0
+
+    def counter(self, name: str) -> int | None:
+        with self.database.read() as connection:
+            return connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar()
 
     def close(self) -> None:
         self.database.close()

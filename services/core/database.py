@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _BUSY_TIMEOUT_S = 60
 _MIGRATION_LOCK = 0x43415053  # any number, the same in every process
@@ -61,15 +64,23 @@ class Database:
     def migrate(self) -> None:
         """Bring the schema to the newest revision. Safe to call from several processes at once."""
         from alembic import command
-        from alembic.config import Config
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config = _migrations()
         with self.write() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A read transaction whose every statement sees the same state, however long it lasts; nobody waits for it."""
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                connection.execute(text("SELECT count(*) FROM alembic_version"))  # the state is that of the first read
+                yield connection
 
     def check(self) -> None:
         """Raises Unavailable when the database does not answer."""
@@ -81,6 +92,28 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision of the schema that is there; None if there is none."""
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revisions() -> list[str]:
+    """The revisions that this code knows, newest first."""
+    from alembic.script import ScriptDirectory
+
+    return [script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()]
+
+
+def _migrations() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def _prepare_sqlite(engine: Engine) -> None:

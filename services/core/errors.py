@@ -65,6 +65,18 @@ class Unavailable(CapstoneError):
     status, code, title = 503, "unavailable", "The service is not ready"
 
 
+class GeneratorUnavailable(Unavailable):
+    """The server that generates is away, busy or broken for now."""
+
+    code, title = "generator_unavailable", "The generator does not answer"
+
+
+class GeneratorProblem(CapstoneError):
+    """The server that generates answers, but not as it should: to try again is in vain."""
+
+    status, code, title = 502, "generator_problem", "The generator cannot be used"
+
+
 class ModelProblem(CapstoneError):
     """Weights are missing, changed or do not fit together."""
 
@@ -165,6 +177,28 @@ class AlertsNotConfigured(CapstoneError):
 
 class NotWaiting(Conflict):
     code, title = "not_waiting_approval", "The retraining does not wait for an approval"
+
+
+class CannotBackUp(Conflict):
+    code, title = "cannot_back_up", "The system cannot be backed up as it is"
+
+
+class BackupDamaged(InvalidRequest):
+    """A backup that is not what was written: cut, changed, or with a part too few or too many."""
+
+    code, title = "backup_damaged", "The backup is damaged"
+
+
+class BackupTooNew(InvalidRequest):
+    code, title = "backup_too_new", "The backup was made by a newer version"
+
+
+class NotEmpty(Conflict):
+    code, title = "not_empty", "There is something already where a backup is to be restored"
+
+
+class RestoreUnfinished(CapstoneError):
+    status, code, title = 503, "restore_unfinished", "A restore has not been finished"
 
 
 class JobProblem(CapstoneError):

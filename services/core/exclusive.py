@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from services.core.database import Database
 
+RELEASES = "releases"  # held by whoever changes which release is live, and by a backup while it looks at that
+
 
 @contextmanager
 def exclusive(database: Database, name: str) -> Iterator[bool]:

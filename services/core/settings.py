@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.core.errors import SettingsProblem
@@ -59,7 +59,17 @@ class Settings(BaseSettings):
 
     # Models
     encoder: Literal["sentence", "hashing"] = "sentence"
-    generator: Literal["transformers", "scripted"] = "transformers"
+    generator_url: str | None = Field(
+        None, description="base URL of a server that speaks OpenAI's dialect, such as http://vllm:8000/v1"
+    )
+    generator_model: str | None = Field(
+        None, description="the model's name there; `{adapter}` in it is the id of the release's adapter"
+    )
+    generator_key: SecretStr | None = Field(None, description="the bearer token that this server wants")
+    generator_timeout_s: float = Field(60.0, gt=0, description="after so long without a word of it, 503")
+    generator: Literal["transformers", "scripted", "openai"] = Field(
+        "transformers", description="`openai`: not here, but at generator_url; needs generator_model too"
+    )
     classifier: Literal["transformers", "overlap"] = Field(
         "transformers", description="`overlap` needs no weights, and then no other classifier is served"
     )
@@ -140,6 +150,9 @@ class Settings(BaseSettings):
         1.0, ge=0, le=1, description="of the champion's answers, whose figures are kept to tell drift by"
     )
     capture_rows: int = Field(20_000, ge=1, description="the newest captures that are kept; each is about 2 kB")
+    max_generations: int = Field(
+        1, ge=1, description="generations at once; more than one is for a generator elsewhere that batches them"
+    )
     max_waiting_generations: int = Field(8, ge=0, description="requests that may wait for the generator")
     max_waiting_readings: int = Field(
         16, ge=0, description="searches and answers that may wait until their passages are read by the classifier"
@@ -200,6 +213,9 @@ class Settings(BaseSettings):
         "api_key",
         "admin_key_sha256",
         "service_key",
+        "generator_url",
+        "generator_model",
+        "generator_key",
         mode="before",
     )
     @classmethod
@@ -213,6 +229,21 @@ class Settings(BaseSettings):
         parts = urlsplit(value or "http://unset")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("it has to be the whole URL, http://HOST:PORT/v1/traces")
+        return value
+
+    @field_validator("generator_url")
+    @classmethod
+    def is_a_base_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("it has to be http://HOST:PORT/v1, without a user or a password")
+        return value
+
+    @field_validator("generator")
+    @classmethod
+    def is_somewhere(cls, value: str, info: ValidationInfo) -> str:
+        if value == "openai" and not (info.data.get("generator_url") and info.data.get("generator_model")):
+            raise ValueError("`openai` needs CAPSTONE_GENERATOR_URL and CAPSTONE_GENERATOR_MODEL")
         return value
 
     @property

@@ -43,7 +43,7 @@ def new_id(prefix: str) -> str:
 
 
 # A row that is locked by every transaction that publishes a change: sequence numbers become visible in their order. One
-# by whoever may open a retraining run, and one by whoever numbers captures.
+# by whoever may open a retraining run, and one by whoever numbers captures. And what a restore leaves: catalog.py.
 counters = Table(
     "counters",
     metadata,

@@ -21,7 +21,7 @@ from typing import Any
 from services.core.aliases import CHAMPION, PREVIOUS
 from services.core.database import Database
 from services.core.errors import Conflict, GateNotPassed, NothingToRollBack, ReleaseInProgress, Unavailable
-from services.core.exclusive import exclusive
+from services.core.exclusive import RELEASES, exclusive
 from services.core.settings import Settings
 from services.eval.mlflow_aliases import MOVES, SHIPPED
 from services.eval.mlflow_child import run_child
@@ -29,7 +29,6 @@ from services.eval.named import Named, ReleaseNames
 from services.eval.release_log import Change, Kind, ReleaseLog
 from services.eval.verdicts import VerdictStore
 
-_LOCK = "releases"
 _LOOK_EVERY_S = 0.05
 _RETRY_AFTER_S = 30
 
@@ -102,7 +101,7 @@ class Promotions:
     def repair(self) -> None:
         """Settle a change whose process died, if there is one. Raises Unavailable if MLflow does not answer."""
         if self._log.unfinished() is not None:
-            with exclusive(self._database, _LOCK) as alone:
+            with exclusive(self._database, RELEASES) as alone:
                 if alone:
                     self._settle_orphan()
 
@@ -112,7 +111,7 @@ class Promotions:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with exclusive(self._database, _LOCK) as alone:
+        with exclusive(self._database, RELEASES) as alone:
             if not alone:
                 raise ReleaseInProgress("Another promotion or rollback is under way.", retry_after_s=10)
             self._settle_orphan()

@@ -1,4 +1,4 @@
-"""What every generator promises, kept by the real model and by the scripted one; and adapters for the real one."""
+"""What every generator promises, kept by the real model, the scripted one and another server; and adapters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from services.api.generate import (
     TransformersGenerator,
     open_generator,
 )
+from services.api.remote import open_remote
 from services.core.errors import InvalidRequest, ModelProblem
 from services.core.prompt import Message
 from services.core.registry import ModelFiles, read_manifest, resolve, verify, write_manifest
+from services.core.settings import Settings
 from tests.releases import make_adapter
+from tests.server import QUICK, start_service
 
 # Without a full stop, so that the scripted generator has much to say too.
 PROMPT = [
@@ -30,10 +33,21 @@ PROMPT = [
 LONG = 40
 
 
-@pytest.fixture(scope="module", params=["scripted", "transformers"])
-def generator(request: pytest.FixtureRequest) -> Generator:
-    models = request.getfixturevalue("models_dir") if request.param == "transformers" else Path("nowhere")
-    return open_generator(request.param, models, None, threads=2)
+@pytest.fixture(scope="module", params=["scripted", "transformers", "openai"])
+def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generator]:
+    """The last one is our own api service in another process, with the scripted generator."""
+    if request.param != "openai":
+        models = request.getfixturevalue("models_dir") if request.param == "transformers" else Path("nowhere")
+        yield open_generator(request.param, models, None, threads=2)
+        return
+    server = start_service("services.api.app:create_app", QUICK, tmp_path_factory.mktemp("remote"))
+    try:
+        settings = {"generator_url": f"{server.wait_ready().url}/v1", "generator_model": "scripted"}
+        generator = open_remote(Settings(generator="openai", **settings), None)
+        yield generator
+        generator.close()
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +125,7 @@ def test_an_event_that_is_set_before_gives_nothing_but_a_finish(generator: Gener
 def test_a_generator_has_a_name_and_no_adapter_by_default(generator: Generator) -> None:
     assert generator.id
     assert generator.adapter is None
+    generator.check()
 
 
 # The real model -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from services.core.keys import StandingKeys, sha256_of
 from services.core.settings import load_settings
 from tests.server import ROOT
 
-ONCE = {"secrets", "weights"}  # end when they are done
+ONCE = {"secrets", "weights", "tools"}  # end when they are done
 OWN_IMAGE = "capstone-"
 OPEN = {"gateway", "grafana"}  # publish a port
 
@@ -51,6 +51,16 @@ def test_foreign_images_are_pinned_by_digest_and_run_as_somebody(services: dict[
     for name, one in foreign.items():
         assert "@sha256:" in one["image"] and one["user"].partition(":")[0] not in ("", "0", "root"), name
     assert all("build" in one for name, one in services.items() if name not in foreign)
+
+
+def test_a_backup_reaches_everything_that_it_copies_and_nothing_else(services: dict[str, dict[str, Any]]) -> None:
+    tools, volumes = services["tools"], {name: one.get("volumes", []) for name, one in services.items()}
+    assert tools["profiles"] == ["tools"], "it is started by hand only"
+    for room in ("ingest", "eval"):
+        assert tools["environment"] == services[room]["environment"]
+    assert {"documents:/data", "secrets-services:/run/secrets:ro"} < set(volumes["ingest"]) & set(volumes["tools"])
+    assert set(tools["networks"]) == {"catalog", "registry"}
+    assert set(tools["depends_on"]) == {"postgres", "mlflow"}, "it is made while everything serves, and restored before"
 
 
 def test_all_of_the_default_profile_fits_8_gb(services: dict[str, dict[str, Any]]) -> None:

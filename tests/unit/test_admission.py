@@ -7,6 +7,7 @@ import pytest
 
 from services.api.admission import Admission
 from services.core.errors import ClientClosedRequest, Overloaded
+from tests.waiting import until
 
 
 def generator_admission(max_waiting: int, timeout_s: float) -> Admission:
@@ -156,3 +157,27 @@ def hold_later(admission: Admission) -> tuple[threading.Thread, threading.Event]
     while not admission.waiting():
         time.sleep(0.001)
     return thread, leave
+
+
+def test_several_at_once_where_that_is_allowed() -> None:
+    admission = Admission("generator", 1, timeout_s=10, usual_s=4.0, at_once=2)
+    holders = [hold(admission), hold(admission)]
+    admission.check()
+    assert admission.waiting() == 0
+
+    def third() -> None:
+        with admission.slot(never()):
+            pass
+
+    thread = threading.Thread(target=third)
+    thread.start()
+    until(lambda: admission.waiting() == 1)
+    with pytest.raises(Overloaded) as refused:
+        admission.check()
+    assert refused.value.retry_after_s == round(4.0 * 3 / 2)
+    holders[0][1].set()
+    thread.join(10)
+    assert not thread.is_alive(), "the third has the place of the first"
+    holders[1][1].set()
+    for holder, _ in holders:
+        holder.join(10)
