@@ -1,4 +1,7 @@
-"""`python -m infra.build` writes what is generated: dashboards, and the rules of the objectives; a test compares."""
+"""`python -m infra.build` writes what is generated; a test compares.
+
+Dashboards, the rules of the objectives, and the page of the settings.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from infra import configuration
 from infra.grafana.board import build
 from infra.grafana.boards import BOARDS
 from infra.slo import rules
@@ -21,7 +25,8 @@ def generated() -> dict[Path, str]:
     encoder = JSONEncoder(sort_keys=True, indent=2)
     files = {folder / f"{board.uid}.json": encoder.encode(build(board).build()) + "\n" for board in BOARDS}
     slo = yaml.safe_dump(rules(), sort_keys=False, width=110, allow_unicode=True)
-    return files | {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo}
+    page = _HERE.parent / "docs" / "configuration.md"
+    return files | {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo, page: configuration.page()}
 
 
 if __name__ == "__main__":

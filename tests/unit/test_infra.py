@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from infra.build import generated
+from infra.configuration import groups
 from infra.grafana.board import Panel
 from infra.grafana.boards import BOARDS
+from services.core.settings import Settings
 from tests.watch.expressions import INFRA, expressions, rules
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,11 @@ def test_generated_files_are_those_of_their_source() -> None:
     assert not old, "run `python -m infra.build`"
     dashboards = set((INFRA / "grafana" / "dashboards").iterdir())
     assert dashboards == {path for path in files if path.suffix == ".json"}
+
+
+def test_every_setting_is_explained_in_a_group() -> None:
+    assert sorted(name for group in groups() for name in group.fields) == sorted(Settings.model_fields)
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
 @pytest.mark.parametrize("panel", PANELS)
