@@ -1,6 +1,7 @@
 """`python -m infra.build` writes what is generated; a test compares.
 
-Dashboards, the rules of the objectives, and the copies of both in the chart, which can hold nothing from outside of it.
+Dashboards, the rules of the objectives, the copies of both in the chart, which can hold nothing from outside of it, and
+the page of the settings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from infra import configuration
 from infra.grafana.board import build
 from infra.grafana.boards import BOARDS
 from infra.slo import rules
@@ -25,7 +27,8 @@ def generated() -> dict[Path, str]:
     files = {folder / f"{board.uid}.json": encoder.encode(build(board).build()) + "\n" for board in BOARDS}
     slo = yaml.safe_dump(rules(), sort_keys=False, width=110, allow_unicode=True)
     files |= {_HERE / "prometheus" / "rules" / "slo.yml": _NOTE + slo}
-    return files | _copied_into_chart(files)
+    page = {_HERE.parent / "docs" / "configuration.md": configuration.page()}
+    return files | _copied_into_chart(files) | page
 
 
 def _copied_into_chart(files: dict[Path, str]) -> dict[Path, str]:

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in data_dir when unset")
 
     # Views
-    vector_store: Literal["faiss", "chroma"] = "faiss"
+    vector_store: Literal["faiss", "chroma"] = Field("faiss", description="what searches by meaning")
     chroma_url: str | None = Field(None, description="http://host:port of a Chroma server; embedded when unset")
     snapshot_every_s: float = Field(30.0, gt=0, description="how often a changed FAISS view is written to disk")
 
@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     retrieval: Literal["dense", "lexical", "hybrid"] | None = Field(
         None, description="by meaning, by words, or by the fused ranks of both"
     )
-    fusion_dense_weight: float | None = Field(None, gt=0)
-    fusion_lexical_weight: float | None = Field(None, gt=0)
+    fusion_dense_weight: float | None = Field(None, gt=0, description="of the ranking by meaning, where they are fused")
+    fusion_lexical_weight: float | None = Field(None, gt=0, description="of the ranking by words")
     fusion_k0: float | None = Field(None, ge=0, description="the larger, the less the first places of a ranking count")
     fusion_depth: int | None = Field(
         None, ge=1, le=1_000, description="passages taken from each ranking, or k if that is more"
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     rerank_depth: int | None = Field(
         None, ge=0, le=100, description="passages that the sufficiency classifier reads to rank them anew; 0: none"
     )
-    fusion_rerank_weight: float | None = Field(None, gt=0)
+    fusion_rerank_weight: float | None = Field(None, gt=0, description="of the classifier's ranking")
     mmr_trade_off: float | None = Field(None, ge=0, le=1, description="1 orders by relevance, 0 by novelty (MMR)")
     join_neighbours: bool | None = Field(
         None, description="read a sentence whole that the border of a passage or page cuts, when an answer is written"
@@ -58,7 +58,14 @@ class Settings(BaseSettings):
     )
 
     # Models
-    encoder: Literal["sentence", "hashing"] = "sentence"
+    encoder: Literal["sentence", "hashing"] = Field(
+        "sentence", description="what makes vectors of texts; `hashing` needs no weights and knows no meanings"
+    )
+    generator: Literal["transformers", "scripted", "openai"] = Field(
+        "transformers",
+        description="what writes; `scripted` needs no weights: it says its evidence's first sentence; "
+        "`openai`: not here, but at generator_url; needs generator_model too",
+    )
     generator_url: str | None = Field(
         None, description="base URL of a server that speaks OpenAI's dialect, such as http://vllm:8000/v1"
     )
@@ -67,9 +74,6 @@ class Settings(BaseSettings):
     )
     generator_key: SecretStr | None = Field(None, description="the bearer token that this server wants")
     generator_timeout_s: float = Field(60.0, gt=0, description="after so long without a word of it, 503")
-    generator: Literal["transformers", "scripted", "openai"] = Field(
-        "transformers", description="`openai`: not here, but at generator_url; needs generator_model too"
-    )
     classifier: Literal["transformers", "overlap"] = Field(
         "transformers", description="`overlap` needs no weights, and then no other classifier is served"
     )
@@ -86,19 +90,21 @@ class Settings(BaseSettings):
         5.0, ge=0, description="how often the alias `champion` is looked at in MLflow; 0: only at start"
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where encoder, classifiers and generator compute")
-    torch_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    torch_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads of one model; unset: all cores"
+    )
 
     # Upload and parsing
-    max_upload_bytes: int = Field(100 * MIB, gt=0)
-    max_pages: int = Field(5_000, gt=0)
-    max_document_chars: int = Field(20_000_000, gt=0)
-    parse_wall_s: float = Field(300.0, gt=0)
-    parse_cpu_s: int = Field(240, gt=0)
-    parse_memory_mb: int = Field(1_024, gt=0)
+    max_upload_bytes: int = Field(100 * MIB, gt=0, description="of one PDF; a larger one is refused with 413")
+    max_pages: int = Field(5_000, gt=0, description="of one document; one with more fails as `too_many_pages`")
+    max_document_chars: int = Field(20_000_000, gt=0, description="of the text of one document")
+    parse_wall_s: float = Field(300.0, gt=0, description="how long the confined parser may take for one document")
+    parse_cpu_s: int = Field(240, gt=0, description="processor time that it may take")
+    parse_memory_mb: int = Field(1_024, gt=0, description="address space that it may take")
 
     # Jobs
     lease_s: float = Field(20.0, gt=0, description="a worker that is silent for longer loses its job")
-    job_poll_s: float = Field(0.25, gt=0)
+    job_poll_s: float = Field(0.25, gt=0, description="how often an idle worker looks for a job")
     max_attempts: int = Field(5, gt=0, description="starts of a job without any progress before it is failed")
 
     # Evaluations
@@ -157,7 +163,7 @@ class Settings(BaseSettings):
     max_waiting_readings: int = Field(
         16, ge=0, description="searches and answers that may wait until their passages are read by the classifier"
     )
-    queue_timeout_s: float = Field(60.0, gt=0)
+    queue_timeout_s: float = Field(60.0, gt=0, description="who has waited for a model so long is refused")
 
     # Classifications
     max_waiting_classifications: int = Field(16, ge=0, description="requests that may wait for the classifiers")
@@ -197,10 +203,10 @@ class Settings(BaseSettings):
     )
 
     # Serving
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    shutdown_grace_s: int = Field(10, ge=0)
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every one of the machine")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any that is free")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least that is logged")
+    shutdown_grace_s: int = Field(10, ge=0, description="how long requests in work may take when it is told to stop")
 
     @field_validator(
         "release_dir",

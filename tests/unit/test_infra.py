@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from infra.build import generated
+from infra.configuration import groups
 from infra.grafana.board import Panel
 from infra.grafana.boards import BOARDS
 from infra.linters import dockerfiles, scripts
+from services.core.settings import Settings
 from tests.watch.expressions import INFRA, expressions, rules
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,11 @@ def test_generated_files_are_those_of_their_source() -> None:
     in_chart = INFRA / "k8s" / "capstone" / "files"
     for folder in (INFRA / "grafana" / "dashboards", in_chart / "dashboards", in_chart / "rules"):
         assert set(folder.iterdir()) == {path for path in files if path.parent == folder}, "nothing else is in there"
+
+
+def test_every_setting_is_explained_in_a_group() -> None:
+    assert sorted(name for group in groups() for name in group.fields) == sorted(Settings.model_fields)
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
 @pytest.mark.parametrize("panel", PANELS)
