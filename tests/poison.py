@@ -109,6 +109,9 @@ class Obedient:
         else:
             yield from ScriptedGenerator().stream(messages, decoding, stop)
 
+    def check(self) -> None:
+        """It is always there."""
+
     def close(self) -> None:
         """There are no weights."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def _fetch(listed: dict[str, Any], place: Path) -> None:
         got.rename(to / "release")
 
 
-def _register(client: Any, listed: dict[str, Any], place: Path, artifacts: str | None) -> None:
+def _register(client: Any, listed: Mapping[str, Any], place: Path, artifacts: str | None) -> None:
     there = {version["version"]: version for version in _list(client)["versions"]}
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL)

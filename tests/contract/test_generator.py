@@ -42,8 +42,8 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return
     server = start_service("services.api.app:create_app", QUICK, tmp_path_factory.mktemp("remote"))
     try:
-        settings = {"generator_url": f"{server.wait_ready().url}/v1", "generator_model": "scripted"}
-        generator = open_remote(Settings(generator="openai", **settings), None)
+        url = f"{server.wait_ready().url}/v1"
+        generator = open_remote(Settings(generator="openai", generator_url=url, generator_model="scripted"), None)
         yield generator
         generator.close()
     finally:

@@ -42,10 +42,11 @@ def systems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             files = FILES | {"adapter/number.txt": str(number).encode()}
             assert add_version(client, release, experiment, files, folder / f"made{number}") == str(number)
         client.delete_model_version(MODEL, "2")
-        third = client.get_model_version(MODEL, "3")
-        client.log_param(third.run_id, "seed", "7")
-        client.log_metric(third.run_id, "f1", 0.1 + 0.2)
-        client.set_tag(third.run_id, "data", "d" * 64)
+        run_id = client.get_model_version(MODEL, "3").run_id
+        assert run_id is not None
+        client.log_param(run_id, "seed", "7")
+        client.log_metric(run_id, "f1", 0.1 + 0.2)
+        client.set_tag(run_id, "data", "d" * 64)
         client.update_model_version(MODEL, "3", description="für später")
         client.set_registered_model_alias(MODEL, "previous", "1")
         client.set_registered_model_alias(MODEL, "champion", "3")

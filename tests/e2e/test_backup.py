@@ -37,7 +37,7 @@ class System:
 
     def capstone(self, *words: object) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("CAPSTONE_")}
-        env |= {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb", "CAPSTONE_DATA_DIR": str(self.data_dir)} | self.env
+        env |= {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb", "CAPSTONE_DATA_DIR": str(self.data_dir), **self.env}
         done = subprocess.run(
             [CAPSTONE, *map(str, words)], env=env, capture_output=True, text=True, timeout=280, check=False
         )
@@ -145,7 +145,7 @@ def everything(http: httpx.Client, answers: list[str]) -> dict[str, Any]:
 def all_documents(http: httpx.Client) -> Iterator[dict[str, Any]]:
     after: dict[str, str] = {}
     while True:
-        page = http.get("/v1/documents", params={"limit": 200} | after).raise_for_status().json()
+        page = http.get("/v1/documents", params={"limit": "200"} | after).raise_for_status().json()
         yield from page["data"]
         if not page["has_more"]:
             return

@@ -149,7 +149,8 @@ def test_a_large_number_stays_one() -> None:
         if name == "api"
     ]
     assert (given["CAPSTONE_MAX_UPLOAD_BYTES"], given["CAPSTONE_CAPTURE_SHARE"]) == ("104857600", "0.5")
-    assert Settings(**{name.removeprefix("CAPSTONE_").lower(): value for name, value in given.items() if value})
+    values: dict[str, Any] = {name.removeprefix("CAPSTONE_").lower(): value for name, value in given.items() if value}
+    assert Settings(**values)
 
 
 def test_settings_of_one_workload_win_over_those_of_all() -> None:
@@ -229,7 +230,7 @@ def test_who_listens_is_probed_where_it_answers(objects: list[Object]) -> None:
     own = set(api.create_app(Settings()).openapi()["paths"])
     foreign = {"chroma": "/api/v2/heartbeat", "mlflow": "/health"}
     for name, one in containers(objects):
-        probes = {kind: one.get(f"{kind}Probe") for kind in ("startup", "liveness", "readiness")}
+        probes: dict[str, Any] = {kind: one.get(f"{kind}Probe") for kind in ("startup", "liveness", "readiness")}
         if "ports" not in one:
             assert not any(probes.values()), name
             continue
@@ -454,8 +455,8 @@ def test_s3_is_mlflows_alone() -> None:
     given, files = environment(one), "/run/secrets/"
     assert given["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://capstone-releases/mlflow"
     assert given["MLFLOW_S3_ENDPOINT_URL"] == "https://s3.example.org"
-    assert given["AWS_SHARED_CREDENTIALS_FILE"].startswith(files), "no key is in the environment"
-    assert given["MLFLOW_BACKEND_STORE_URI_FILE"].startswith(files)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "MLFLOW_BACKEND_STORE_URI_FILE"):
+        assert str(given[name]).startswith(files), "no key is in the environment"
     assert given["MLFLOW_SERVER_ALLOWED_HOSTS"] == "capstone-mlflow,capstone-mlflow:5000"
     address = environment(next(one for name, one in containers(objects) if name == "api"))["CAPSTONE_MLFLOW_URI"]
     assert address == "http://capstone-mlflow:5000", "a name that MLflow answers to"

@@ -43,6 +43,9 @@ class Says:
         yield self._text
         yield Finish("stop", 1, len(self._text.split()))
 
+    def check(self) -> None:
+        """It is always there."""
+
     def close(self) -> None:
         """There are no weights."""
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
@@ -202,7 +201,7 @@ def test_a_route_that_is_not_behind_the_guard_is_shut() -> None:
     def route(caller: Reader) -> str:
         return caller.scope
 
-    response: httpx.Response = TestClient(app).get("/v1/x", headers=bearer("cap_any"))
+    response = TestClient(app).get("/v1/x", headers=bearer("cap_any"))
     assert response.status_code == 401 and response.headers["www-authenticate"] == "Bearer"
 
 

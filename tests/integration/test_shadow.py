@@ -142,6 +142,9 @@ class Rambling:
         yield "The bell is rung every 12 minutes when there is fog."
         yield Finish("stop", 1, 10)
 
+    def check(self) -> None:
+        """It is always there."""
+
     def close(self) -> None:
         """There are no weights."""
 

@@ -18,7 +18,7 @@ Surface = dict[str, Any]
 def wanted(surface: Surface) -> Surface:
     """The schema of what POST /v1/search takes."""
     reference = surface["paths"]["/v1/search"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    return dict(surface["components"]["schemas"])[reference.rpartition("/")[2]]
+    return dict(surface["components"]["schemas"][reference.rpartition("/")[2]])
 
 
 def test_the_committed_description_is_that_of_the_code() -> None:
