@@ -63,6 +63,13 @@ def test_a_backup_reaches_everything_that_it_copies_and_nothing_else(services: d
     assert set(tools["depends_on"]) == {"postgres", "mlflow"}, "it is made while everything serves, and restored before"
 
 
+def test_further_settings_come_from_a_file_that_need_not_be_there(services: dict[str, dict[str, Any]]) -> None:
+    ours = {name for name, one in services.items() if "CAPSTONE_DATA_DIR" in one.get("environment", {})}
+    with_file = {name for name, one in services.items() if "env_file" in one}
+    assert with_file == ours > {"api", "ingest", "eval"}
+    assert all(services[name]["env_file"] == [{"path": "capstone.env", "required": False}] for name in ours)
+
+
 def test_all_of_the_default_profile_fits_8_gb(services: dict[str, dict[str, Any]]) -> None:
     running = {
         name: one for name, one in services.items() if "cpu" in one.get("profiles", ["cpu"]) and name not in ONCE
