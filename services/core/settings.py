@@ -61,11 +61,6 @@ class Settings(BaseSettings):
     encoder: Literal["sentence", "hashing"] = Field(
         "sentence", description="what makes vectors of texts; `hashing` needs no weights and knows no meanings"
     )
-    generator: Literal["transformers", "scripted", "openai"] = Field(
-        "transformers",
-        description="what writes; `scripted` needs no weights: it says its evidence's first sentence; "
-        "`openai`: not here, but at generator_url; needs generator_model too",
-    )
     generator_url: str | None = Field(
         None, description="base URL of a server that speaks OpenAI's dialect, such as http://vllm:8000/v1"
     )
@@ -74,6 +69,11 @@ class Settings(BaseSettings):
     )
     generator_key: SecretStr | None = Field(None, description="the bearer token that this server wants")
     generator_timeout_s: float = Field(60.0, gt=0, description="after so long without a word of it, 503")
+    generator: Literal["transformers", "scripted", "openai"] = Field(
+        "transformers",
+        description="what writes; `scripted` needs no weights: it says its evidence's first sentence; "
+        "`openai`: not here, but at generator_url; needs generator_model too",
+    )
     classifier: Literal["transformers", "overlap"] = Field(
         "transformers", description="`overlap` needs no weights, and then no other classifier is served"
     )
