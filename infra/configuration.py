@@ -34,6 +34,8 @@ _TAIL = """
 | `CAPSTONE_GIT_COMMIT` | every service | the commit that a lineage tells, where there is no checkout; compose bakes it into the images |
 | `CAPSTONE_BIND`, `CAPSTONE_GRAFANA_PORT` | compose | the address that the gateway is published on (127.0.0.1), and Grafana's port (3000) |
 | `CAPSTONE_WEIGHTS` | compose | `volume`: the first start fetches the weights; `baked`: building the images does |
+| `CAPSTONE_BACKUPS` | compose | a folder for backups, instead of a volume |
+| `CAPSTONE_TEST_POSTGRES` | tests | URL of a PostgreSQL server to test with, instead of one from PyPI |
 | `CAPSTONE_MLFLOW_ARTIFACTS` | the trainings | where files of a run go, where the registry is no server |
 | `CAPSTONE_TRAIN_DATA`, `CAPSTONE_EVAL_SET` | `dvc repro` | folders of the manuals and of a set of questions that must not be trained on |
 

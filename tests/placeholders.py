@@ -17,6 +17,7 @@ import yaml
 
 from services.core.aliases import CHALLENGER, MODEL
 from services.core.catalog import Catalog
+from services.core.keys import KeyStore
 from services.core.registry import resolve_release
 from tests.calls import EXAMPLE, WITHIN_S, ended, ingest, upload
 from tests.papers import story
@@ -54,7 +55,7 @@ class Desk:
             return text.replace("JOB", self._cancellable_job())
         if "-X DELETE" in text:
             return text.replace("DOC", self._spare_document())
-        for name in ("DOC", "JOB", "EVALUATION", "VERDICT", "WINDOW", r"ans_\.\.\."):
+        for name in ("DOC", "JOB", "EVALUATION", "VERDICT", "WINDOW", "KEY_ID", r"ans_\.\.\."):
             if re.search(rf"(?<![A-Za-z]){name}(?![A-Za-z_])", text):
                 text = re.sub(rf"(?<![A-Za-z]){name}(?![A-Za-z_])", self.id_of(name), text)
         return text
@@ -99,6 +100,10 @@ class Desk:
             ended(self.http, started["job"]["id"])
             found = self.http.get(f"/v1/evaluations/{started['id']}").json()
             self._ids[placeholder] = found["id"] if placeholder == "EVALUATION" else found["verdict"]["id"]
+        elif placeholder == "KEY_ID":
+            catalog = self._catalog()
+            self._ids[placeholder] = KeyStore(catalog.database).create("read", name="leaked")[0].id
+            catalog.close()
         elif placeholder == "WINDOW":
             window = self.http.post("/v1/drift/windows").raise_for_status().json()
             ended(self.http, window["job"]["id"])
@@ -115,7 +120,7 @@ class Desk:
     def let_pass(self) -> None:
         """The gate's word that the challenger may take the place of the shipped release, which is live."""
         self.shipped_is_live()
-        catalog = Catalog(f"sqlite:///{Path(self.env['CAPSTONE_DATA_DIR']) / 'catalog.db'}")
+        catalog = self._catalog()
         add_verdict(catalog, self.shipped, self.challenger, gain=0.1)
         catalog.close()
 
@@ -138,6 +143,9 @@ class Desk:
             return bool(self.http.get("/v1/drift").raise_for_status().json()["release"] == self.shipped)
 
         until(asked)
+
+    def _catalog(self) -> Catalog:
+        return Catalog(f"sqlite:///{Path(self.env['CAPSTONE_DATA_DIR']) / 'catalog.db'}")
 
     def _alias(self, name: str) -> str | None:
         named = self.http.get("/v1/releases").raise_for_status().json()["aliases"][name]
@@ -170,8 +178,9 @@ def environment(server: Server, folder: Path, data_dir: Path) -> dict[str, str]:
     (folder / ".curlrc").write_text("silent\nshow-error\nfail-with-body\nmax-time = 100\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CAPSTONE_")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ours = {"U": server.url, "CAPSTONE_URL": server.url, "CAPSTONE_DATA_DIR": str(data_dir), "CURL_HOME": str(folder)}
-    return clean | ours | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
+    ours = {"U": server.url, "CAPSTONE_URL": server.url, "CAPSTONE_DATA_DIR": str(data_dir), "KEY": "any"}
+    clean |= ours | {"CURL_HOME": str(folder), "PATH": path, "PYTHONPATH": str(ROOT)}
+    return clean | {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def small_platform(root: Path) -> tuple[Server, str, str]:

@@ -25,20 +25,36 @@ NOWHERE = "nowhere: "  # and why
 # A command that matches is not run here: it is long, needs what a test does not have, or changes the machine. Beside it
 # stands what runs it: a file, a target of the Makefile (of which .ci/run calls what fits), or why nothing does.
 ELSEWHERE = {
-    r"make (test|check|offline|crash|smoke|watch)": ".ci/run",
+    r"make (test|check|offline|crash|smoke|watch)( (offline|crash|watch))*": ".ci/run",
+    r"make (lint types imports|configurations)": "Makefile",  # parts of `make check`
+    r"make test (PARTS=.*|COVER=1 && make coverage)": ".github/workflows/ci.yml",
+    r"make openapi": "tests/unit/test_openapi.py",
+    r"make openapi-diff .*": "tests/unit/test_openapi.py",
+    r"make metrics-diff .*": ".github/workflows/models.yml",
     r"make run": "tests/e2e/test_commands_in_documents.py",
     r"make help": "Makefile",
     r"make e2e-compose": "tests/compose/prove.py",
+    r"make e2e-space": "tests/space/prove.py",
     r"make loop": "tests/loop/drive.py",
     r"make (train|register)": "tests/train/smoke.py",
     r"(\.venv/bin/)?capstone up": "tests/server.py",
     r"docker-compose (up|build|ps)\b.*": "tests/compose/stack.py",
+    r"docker-compose run --rm tools backup .*": "tests/compose/prove.py",
+    r"docker-compose run --rm tools restore .*": "tests/e2e/test_backup.py",
+    r"docker-compose (run .* secrets|exec eval) .*": "tests/compose/prove.py",
+    r"docker compose --env-file .*": "tests/integration/test_deploy.py",
     r"docker-compose --profile minimal .*": NOWHERE + "it is a part of what `make e2e-compose` starts",
     r"docker-compose --profile gpu .*": NOWHERE + "it needs a GPU",
     r"docker-compose (exec alertmanager|logs) .*": NOWHERE + "it only looks at what `make e2e-compose` has started",
     r"docker-compose run .* grafana .*": NOWHERE + "where we work nobody can get the image of Grafana",
     r"CAPSTONE_BIND=0\.0\.0\.0 docker-compose .*": NOWHERE + "it would publish the platform of a test to everybody",
     r"docker build": "tests/compose/stack.py",
+    r"docker (build -f|run -p) .*": "tests/space/prove.py",
+    r"curl https://OWNER-NAME\.hf\.space/.*": "tests/space/prove.py",
+    r"cosign verify [\s\S]*": NOWHERE + "no image was ever signed: no registry can be reached where we work",
+    r"(kubectl|helm) [\s\S]*": NOWHERE + "it needs a cluster; infra/k8s/check.py judges what it would apply",
+    r"CAPSTONE_DATABASE_URL=\S+ \.venv/bin/capstone restore .*": "tests/e2e/test_backup.py",
+    r"CAPSTONE_API_KEY=KEY capstone ask .*": "tests/compose/prove.py",
     r"\.venv/bin/python -m infra\.tools": ".ci/run",
     r"(\.venv/bin/)?python -m infra\.build": "tests/unit/test_infra.py",
     r"\.venv/bin/python -m models\.restore": "tests/integration/test_restore.py",
@@ -52,10 +68,10 @@ ELSEWHERE = {
     r"python benchmarks/\w+\.py.*": "benchmarks",  # by hand: their figures are in the documents
     r"(\.venv/bin/)?capstone retraining RUN( --approve)?": "tests/integration/test_retraining.py",
     r"curl -X POST \$U/v1/retraining-runs/RUN/approve": "tests/integration/test_retraining.py",
-    r"curl .*http://(ALERTMANAGER|PROMETHEUS):.*": "tests/watch/prometheus.py",
+    r"curl .*http://(ALERTMANAGER|PROMETHEUS):.*": "tests/watchers.py",
     r"amtool check-config .*": "infra/check.py",
     r"amtool .*": "tests/watch/alertmanager.py",
-    r"prometheus --config\.file=.*": "tests/watch/prometheus.py",
+    r"prometheus --config\.file=.*": "tests/watchers.py",
     r"git pull": NOWHERE + "it would change the checkout",
     r"source \.venv/bin/activate": NOWHERE + "the terminal of these tests is as after it",
     r"pre-commit install": NOWHERE + "it would change the checkout; its hooks are the commands of `make check`",
@@ -170,7 +186,9 @@ def test_a_target_is_there(target: str) -> None:
         assert re.search(rf"^make {target}$|\bmake {target}\b", CI, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"\bpython (benchmarks/|-m )", c.bare)], ids=str)
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if re.search(r"\bpython (benchmarks/|-m (?!services\.cli))", c.bare)], ids=str
+)
 def test_a_program_is_there(command: Command) -> None:
     found = re.search(r"python (?:-m ([\w.]+)|(\S+\.py))", command.bare)
     assert found
