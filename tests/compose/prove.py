@@ -1,9 +1,9 @@
-"""The whole platform in containers, from the build to `down` and `up` again: `make e2e-compose`.
+"""The whole platform in containers, from the build to a restore into nothing: `make e2e-compose`.
 
 Builds the images, starts an empty project, and over the gateway ingests the manuals, asks, deletes, evaluates, promotes
-and rolls back. Then each container is killed while it runs, all are taken down and brought up again, and everything
-that was there has to be there still. Every step is told with its time. Exit code 1 if a check fails; nothing of the
-project is left behind, unless --keep is given.
+and rolls back. Then each container is killed while it runs, all are taken down and brought up again, and at last
+everything is restored from a backup into an empty project; what was there has to be there still. Every step is told
+with its time. Exit code 1 if a check fails; nothing of the project is left behind, unless --keep is given.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ def prove(stack: Stack, given: argparse.Namespace) -> None:
         told_memory(stack)
         crashed(stack, http, answers)
         before = everything(http, answers)
+        with step("a backup, while everything serves"):
+            stack.run_tools("backup", "/backups/proof")
         with step("down"):
             stack.compose("down", "--timeout", "30")
         with step("up again, until all are healthy"):
@@ -95,6 +97,21 @@ def prove(stack: Stack, given: argparse.Namespace) -> None:
             checks.check(f"after down and up: {name} as before", found[name] == value)
         with step("a question after that"):
             checks.check("an answer is given", bool(answer(http, "How long are files in /var/tmp kept?")["id"]))
+    restored(stack, before, answers)
+
+
+def restored(stack: Stack, before: dict[str, Any], answers: list[str]) -> None:
+    """From the backup alone, on an empty PostgreSQL and an empty MLflow: `before` is what has to be there."""
+    with step("down, and every volume deleted but that of backups (and of weights)"):
+        stack.lose_all_but("backups", "weights")
+    with step("restore the backup"):
+        stack.run_tools("restore", "/backups/proof")
+    with step("up, until all are healthy"):
+        stack.up()
+    with httpx.Client(base_url=stack.url, timeout=600, trust_env=False, headers=bearer(stack.admin_key())) as http:
+        found = everything(http, answers)
+    for name, value in before.items():
+        checks.check(f"after the restore: {name} as before", found[name] == value)
 
 
 def keyed(stack: Stack, http: httpx.Client) -> None:

@@ -59,12 +59,13 @@ class Stack:
             raise SystemExit(f"docker-compose {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def configured(self) -> dict[str, Any]:
-        return dict(json.loads(self.compose("config", "--format", "json"))["services"])
+    def configured(self, *profiles: str) -> dict[str, Any]:
+        return dict(json.loads(self.compose(*profiles, "config", "--format", "json"))["services"])
 
     def build(self) -> Iterator[tuple[str, float]]:
         """Build each image; yields its name and the seconds that took."""
-        builds = {one["image"]: one["build"] for one in self.configured().values() if "build" in one}
+        everything = self.configured("--profile", "cpu", "--profile", "tools")
+        builds = {one["image"]: one["build"] for one in everything.values() if "build" in one}
         with package_index() as options:
             for image, build in builds.items():
                 given = build["args"] | ({"PYTHON_IMAGE": LOCAL_BASE, "TORCH_INDEX": ""} if self.stand_ins else {})
@@ -91,6 +92,16 @@ class Stack:
 
     def run_inside(self, service: str, *command: str, stdin: str | None = None) -> str:
         return self.compose("exec", "-T", service, *command, stdin=stdin).strip()
+
+    def run_tools(self, *command: str) -> str:
+        """`capstone` for what is not asked over HTTP, in a container of its own."""
+        return self.compose("run", "--rm", "-T", "tools", *command).strip()
+
+    def lose_all_but(self, *kept: str) -> None:
+        """Take everything down, and delete the volumes that are not `kept`."""
+        self.compose("down", "--timeout", "30")
+        names = docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        docker("volume", "rm", *(name for name in names if name.removeprefix(f"{PROJECT}_") not in kept))
 
     def admin_key(self) -> str:
         """By the command that docker-compose.yml tells."""

@@ -40,7 +40,7 @@ ELSEWHERE = {
     r"(\.venv/bin/)?capstone up": "tests/server.py",
     r"docker-compose (up|build|ps)\b.*": "tests/compose/stack.py",
     r"docker-compose run --rm tools backup .*": "tests/compose/prove.py",
-    r"docker-compose run --rm tools restore .*": "tests/e2e/test_backup.py",
+    r"docker-compose run --rm tools restore .*": "tests/compose/prove.py",
     r"docker-compose (run .* secrets|exec eval) .*": "tests/compose/prove.py",
     r"docker compose --env-file .*": "tests/integration/test_deploy.py",
     r"docker-compose --profile minimal .*": NOWHERE + "it is a part of what `make e2e-compose` starts",
