@@ -145,13 +145,17 @@ def ways_of_asking() -> list[Row]:
     rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()]
     about = [row for row in rows if row["document"] == EXAMPLE.name and row["kind"] != "unanswerable"]
     translated = {row["id"]: row for row in map(json.loads, LANGUAGES.read_text().splitlines())}
+
+    def in_language(code: str) -> Callable[[Row], str]:
+        return lambda row: str(translated[row["id"]][code])
+
     ways: dict[str, Callable[[Row], str]] = {
-        "as written": lambda row: row["question"],
+        "as written": lambda row: str(row["question"]),
         "no capitals, no punctuation": lambda row: plain(row["question"]),
         "slips of the pen": lambda row: slipped(row["question"]),
         "no articles": lambda row: without(row["question"], frozenset(("a", "an", "the"))),
         "key words": lambda row: without(plain(row["question"]), SMALL),
-        **{name: lambda row, code=code: translated[row["id"]][code] for code, name in NAMES.items()},
+        **{name: in_language(code) for code, name in NAMES.items()},
     }
     return [
         {**row, "id": f"{row['id']}, {name}", "kind": name, "question": way(row), "pages": [row["page"]]}
