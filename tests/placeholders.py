@@ -90,19 +90,27 @@ class Desk:
             answer = self.http.post("/v1/answers", json={"question": QUESTION}).raise_for_status().json()
             self._ids[placeholder] = answer["id"]
         elif placeholder in ("EVALUATION", "VERDICT"):
-            self.id_of("DOC")
-            form = {"dataset": "mine"} | (
-                {"release": CHALLENGER, "against": "champion"} if placeholder == "VERDICT" else {}
-            )
-            files = {"file": ("questions.jsonl", (self.folder / "questions.jsonl").read_bytes())}
-            started = self.http.post("/v1/evaluations", data=form, files=files).raise_for_status().json()
-            ended(self.http, started["job"]["id"])
-            found = self.http.get(f"/v1/evaluations/{started['id']}").json()
-            self._ids[placeholder] = found["id"] if placeholder == "EVALUATION" else found["verdict"]["id"]
+            against = placeholder == "VERDICT"
+            found = self._evaluation(against) or self._new_evaluation(against)
+            self._ids[placeholder] = found["verdict"]["id"] if against else found["id"]
         elif placeholder == "WINDOW":
             window = self.http.post("/v1/drift/windows").raise_for_status().json()
             ended(self.http, window["job"]["id"])
             self._ids[placeholder] = window["id"]
+
+    def _evaluation(self, against: bool) -> dict[str, Any] | None:
+        """One that a command has started, under the name that the documents give its questions."""
+        known = self.http.get("/v1/evaluations").raise_for_status().json()["data"]
+        mine = (one for one in known if one["status"] == "succeeded" and one["dataset"]["name"] == "mine")
+        return next((one for one in mine if bool(one["verdict"]) == against), None)
+
+    def _new_evaluation(self, against: bool) -> dict[str, Any]:
+        self.id_of("DOC")
+        form = {"dataset": "mine"} | ({"release": CHALLENGER, "against": "champion"} if against else {})
+        files = {"file": ("questions.jsonl", (self.folder / "questions.jsonl").read_bytes())}
+        started = self.http.post("/v1/evaluations", data=form, files=files).raise_for_status().json()
+        ended(self.http, started["job"]["id"])
+        return dict(self.http.get(f"/v1/evaluations/{started['id']}").raise_for_status().json())
 
     def _cancellable_job(self) -> str:
         return str(upload(self.http, story("the slow train", 400)).raise_for_status().json()["job"]["id"])
@@ -155,8 +163,8 @@ def folder_of_a_user(folder: Path) -> Path:
     (folder / "manual.pdf").write_bytes(story("the manual", 2))
     (folder / "folder" / "of" / "pdfs" / "other.pdf").write_bytes(story("the other one", 2))
     rows = (json.loads(line) for line in (ROOT / "models" / "data" / "questions.jsonl").read_text().splitlines())
-    about = [row for row in rows if row["document"] == EXAMPLE.name and row["kind"] != "unanswerable"][:4]
-    lines = [json.dumps({**row, "pages": [row["page"]]}) + "\n" for row in about]
+    about = [row for row in rows if row["document"] == EXAMPLE.name and row["kind"] != "unanswerable"]
+    lines = [json.dumps({**row, "pages": [row["page"]]}) + "\n" for row in about[:3]]  # as many as the gate wants
     (folder / "questions.jsonl").write_text("".join(lines))
     for name, quality in (("champion", 0.4), ("challenger", 0.6)):
         scores = table(f"capstone@{name}", quality)
