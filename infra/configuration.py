@@ -35,6 +35,8 @@ _TAIL = """
 | `CAPSTONE_BIND`, `CAPSTONE_GRAFANA_PORT` | compose | the address that the gateway is published on (127.0.0.1), and Grafana's port (3000) |
 | `CAPSTONE_WEIGHTS` | compose | `volume`: the first start fetches the weights; `baked`: building the images does |
 | `CAPSTONE_MLFLOW_ARTIFACTS` | the trainings | where files of a run go, where the registry is no server |
+| `CAPSTONE_BACKUPS` | compose | the folder or volume that `tools` writes backups to |
+| `CAPSTONE_TEST_POSTGRES` | the tests | a server of your own instead of the one from PyPI |
 | `CAPSTONE_TRAIN_DATA`, `CAPSTONE_EVAL_SET` | `dvc repro` | folders of the manuals and of a set of questions that must not be trained on |
 
 What changes the result of a training, the gate or the judgement on drift is in `params.yaml`, with comments.

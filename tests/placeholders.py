@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 
 from services.core.aliases import CHALLENGER, MODEL
 from services.core.catalog import Catalog
+from services.core.keys import KeyStore
 from services.core.registry import resolve_release
 from tests.calls import EXAMPLE, WITHIN_S, ended, ingest, upload
 from tests.papers import story
@@ -50,13 +52,16 @@ class Desk:
     def written_for(self, command: Command) -> str:
         """The command with this platform's address and identifiers in it, and nothing else changed."""
         text = command.text.replace("http://127.0.0.1:8000", self.server.url)
+        text = re.sub(r"(?<![\w.])/(backups|elsewhere)\b", rf"{self.folder}/\1", text)
         if "/cancel" in text:
             return text.replace("JOB", self._cancellable_job())
+        if "keys revoke" in text:
+            return text.replace("ID", self._key()[0])
         if "-X DELETE" in text:
             return text.replace("DOC", self._spare_document())
-        for name in ("DOC", "JOB", "EVALUATION", "VERDICT", "WINDOW", r"ans_\.\.\."):
-            if re.search(rf"(?<![A-Za-z]){name}(?![A-Za-z_])", text):
-                text = re.sub(rf"(?<![A-Za-z]){name}(?![A-Za-z_])", self.id_of(name), text)
+        for name in ("DOC", "JOB", "EVALUATION", "VERDICT", "WINDOW", r"ans_\.\.\.", r"\$?KEY"):
+            if re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text):
+                text = re.sub(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", self.id_of(name), text)
         return text
 
     def run(self, command: Command) -> subprocess.CompletedProcess[str]:
@@ -72,6 +77,10 @@ class Desk:
             if "-X DELETE" not in text:
                 ended(self.http, job)
         return done
+
+    @property
+    def catalog_url(self) -> str:
+        return f"sqlite:///{Path(self.env['CAPSTONE_DATA_DIR']) / 'catalog.db'}"
 
     def need(self, placeholder: str) -> None:
         self.id_of(placeholder)
@@ -93,10 +102,15 @@ class Desk:
             against = placeholder == "VERDICT"
             found = self._evaluation(against) or self._new_evaluation(against)
             self._ids[placeholder] = found["verdict"]["id"] if against else found["id"]
+        elif placeholder == r"\$?KEY":
+            self._ids[placeholder] = self._key()[1]
         elif placeholder == "WINDOW":
-            window = self.http.post("/v1/drift/windows").raise_for_status().json()
-            ended(self.http, window["job"]["id"])
-            self._ids[placeholder] = window["id"]
+            kept = [one["id"] for one in self.http.get("/v1/drift").json()["windows"] if one["report_url"]]
+            if not kept:
+                window = self.http.post("/v1/drift/windows").raise_for_status().json()
+                ended(self.http, window["job"]["id"])
+                kept = [window["id"]]
+            self._ids[placeholder] = kept[0]
 
     def _evaluation(self, against: bool) -> dict[str, Any] | None:
         """One that a command has started, under the name that the documents give its questions."""
@@ -112,6 +126,12 @@ class Desk:
         ended(self.http, started["job"]["id"])
         return dict(self.http.get(f"/v1/evaluations/{started['id']}").raise_for_status().json())
 
+    def _key(self) -> tuple[str, str]:
+        """The id and the text of a new one."""
+        with closing(Catalog(self.catalog_url)) as catalog:
+            key, text = KeyStore(catalog.database).create("read", name="made for the documents")
+        return key.id, text
+
     def _cancellable_job(self) -> str:
         return str(upload(self.http, story("the slow train", 400)).raise_for_status().json()["job"]["id"])
 
@@ -123,9 +143,8 @@ class Desk:
     def let_pass(self) -> None:
         """The gate's word that the challenger may take the place of the shipped release, which is live."""
         self.shipped_is_live()
-        catalog = Catalog(f"sqlite:///{Path(self.env['CAPSTONE_DATA_DIR']) / 'catalog.db'}")
-        add_verdict(catalog, self.shipped, self.challenger, gain=0.1)
-        catalog.close()
+        with closing(Catalog(self.catalog_url)) as catalog:
+            add_verdict(catalog, self.shipped, self.challenger, gain=0.1)
 
     def promoted_once(self) -> None:
         """There is a release to go back to."""
@@ -160,6 +179,7 @@ def folder_of_a_user(folder: Path) -> Path:
             (folder / entry.name).symlink_to(entry)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "folder" / "of" / "pdfs").mkdir(parents=True)
+    (folder / "backups").mkdir()
     (folder / "manual.pdf").write_bytes(story("the manual", 2))
     (folder / "folder" / "of" / "pdfs" / "other.pdf").write_bytes(story("the other one", 2))
     rows = (json.loads(line) for line in (ROOT / "models" / "data" / "questions.jsonl").read_text().splitlines())

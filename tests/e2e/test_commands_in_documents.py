@@ -25,20 +25,31 @@ NOWHERE = "nowhere: "  # and why
 # A command that matches is not run here: it is long, needs what a test does not have, or changes the machine. Beside it
 # stands what runs it: a file, a target of the Makefile (of which .ci/run calls what fits), or why nothing does.
 ELSEWHERE = {
-    r"make (test|check|offline|crash|smoke|watch)": ".ci/run",
+    r"make (test|check|offline|crash|smoke|watch|offline crash watch)": ".ci/run",
+    r"make (lint types imports|configurations)": "Makefile",  # `make check` is these
+    r"make (test (PARTS|COVER)=.*|openapi|(openapi|metrics)-diff BASE=.*)": "tests/unit/test_workflows.py",
     r"make run": "tests/e2e/test_commands_in_documents.py",
     r"make help": "Makefile",
     r"make e2e-compose": "tests/compose/prove.py",
+    r"make e2e-space|docker build .* SERVICE=space .*|docker run .* capstone-space": "tests/space/prove.py",
     r"make loop": "tests/loop/drive.py",
     r"make (train|register)": "tests/train/smoke.py",
     r"(\.venv/bin/)?capstone up": "tests/server.py",
-    r"docker-compose (up|build|ps)\b.*": "tests/compose/stack.py",
+    r"docker-compose (up|ps)\b.*|docker-compose build": "tests/compose/stack.py",
     r"docker-compose --profile minimal .*": NOWHERE + "it is a part of what `make e2e-compose` starts",
     r"docker-compose --profile gpu .*": NOWHERE + "it needs a GPU",
     r"docker-compose (exec alertmanager|logs) .*": NOWHERE + "it only looks at what `make e2e-compose` has started",
     r"docker-compose run .* grafana .*": NOWHERE + "where we work nobody can get the image of Grafana",
     r"CAPSTONE_BIND=0\.0\.0\.0 docker-compose .*": NOWHERE + "it would publish the platform of a test to everybody",
+    r"docker-compose run .* secrets .*|docker-compose exec eval .*": "tests/compose/stack.py",
+    r"docker-compose (run --rm|build) tools.*": NOWHERE
+    + "tests/e2e/test_backup.py runs the same outside of a container",
     r"docker build": "tests/compose/stack.py",
+    r"docker compose --env-file .*|bash infra/deploy/compose\.sh .*": "tests/integration/test_deploy.py",
+    r"cosign verify .*": NOWHERE + "where we work no registry can be reached, nor what it asks",
+    r"(kubectl|helm) .*": NOWHERE
+    + "where we work there is no cluster; tests/integration/test_chart.py renders the chart",
+    r"curl https://OWNER-NAME\.hf\.space/.*": "tests/space/prove.py",
     r"\.venv/bin/python -m infra\.tools": ".ci/run",
     r"(\.venv/bin/)?python -m infra\.build": "tests/unit/test_infra.py",
     r"\.venv/bin/python -m models\.restore": "tests/integration/test_restore.py",
@@ -52,10 +63,14 @@ ELSEWHERE = {
     r"python benchmarks/\w+\.py.*": "benchmarks",  # by hand: their figures are in the documents
     r"(\.venv/bin/)?capstone retraining RUN( --approve)?": "tests/integration/test_retraining.py",
     r"curl -X POST \$U/v1/retraining-runs/RUN/approve": "tests/integration/test_retraining.py",
-    r"curl .*http://(ALERTMANAGER|PROMETHEUS):.*": "tests/watch/prometheus.py",
+    r"curl .*http://(ALERTMANAGER|PROMETHEUS):.*": "tests/watchers.py",
     r"amtool check-config .*": "infra/check.py",
     r"amtool .*": "tests/watch/alertmanager.py",
-    r"prometheus --config\.file=.*": "tests/watch/prometheus.py",
+    r"prometheus --config\.file=.*": "tests/watchers.py",
+    r"sha256sum --check SHA256SUMS": "tests/integration/test_backup.py",
+    r"(\.venv/bin/)?capstone backup (/backups/(before|\$\(.*\))|FOLDER)": "tests/e2e/test_backup.py",
+    r"(CAPSTONE_DATABASE_URL=\S+ \.venv/bin/)?capstone restore (/backups/monday|FOLDER)": "tests/e2e/test_backup.py",
+    r"curl \$CAPSTONE_GENERATOR_URL/models": "tests/e2e/test_remote_generator.py",
     r"git pull": NOWHERE + "it would change the checkout",
     r"source \.venv/bin/activate": NOWHERE + "the terminal of these tests is as after it",
     r"pre-commit install": NOWHERE + "it would change the checkout; its hooks are the commands of `make check`",
@@ -76,7 +91,7 @@ BEFORE: dict[str, Callable[[Desk], None]] = {
 
 
 def listed(command: Command) -> str | None:
-    return next((where for words, where in ELSEWHERE.items() if re.fullmatch(words, command.bare)), None)
+    return next((where for words, where in ELSEWHERE.items() if re.fullmatch(words, command.bare, re.DOTALL)), None)
 
 
 def is_mention(command: Command) -> bool:
@@ -151,9 +166,9 @@ def test_make_run_shows_a_newcomer_an_answer(tmp_path: Path) -> None:
 
 
 def test_no_command_is_forgotten_and_no_entry_is_left_over() -> None:
-    assert RUN and all(any(re.fullmatch(words, command.bare) for command in COMMANDS) for words in ELSEWHERE), [
-        words for words in ELSEWHERE if not any(re.fullmatch(words, command.bare) for command in COMMANDS)
-    ]
+    assert RUN and all(
+        any(re.fullmatch(words, command.bare, re.DOTALL) for command in COMMANDS) for words in ELSEWHERE
+    ), [words for words in ELSEWHERE if not any(re.fullmatch(words, command.bare, re.DOTALL) for command in COMMANDS)]
     for words in (*EXPECTED, *BEFORE):
         assert any(re.search(words, command.bare) for command in RUN), words
 
@@ -170,7 +185,9 @@ def test_a_target_is_there(target: str) -> None:
         assert re.search(rf"^make {target}$|\bmake {target}\b", CI, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"\bpython (benchmarks/|-m )", c.bare)], ids=str)
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if re.search(r"\bpython (benchmarks/|-m (?!services\.cli))", c.bare)], ids=str
+)
 def test_a_program_is_there(command: Command) -> None:
     found = re.search(r"python (?:-m ([\w.]+)|(\S+\.py))", command.bare)
     assert found
