@@ -1,6 +1,6 @@
 """What does a page, a search, an answer cost? Processor seconds, measured; energy, estimated from them.
 
-    python benchmarks/energy.py [--watts-per-core 10] [--pdf DIR] [--questions 20]
+    python benchmarks/energy.py [--watts-per-core 10] [--pdf DIR] [--questions 10]
 
 Starts `capstone up`, and counts the user and system time of all its processes (from /proc) while it starts, ingests
 PDFs, searches, answers, and stands idle for a minute. Processor seconds do not depend on who else uses the machine as
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument(
         "--pdf", type=Path, default=REPOSITORY / "examples", help="a folder; the example in it is asked"
     )
-    parser.add_argument("--questions", type=int, default=20, help="each is searched for and answered once; at most 40")
+    parser.add_argument("--questions", type=int, default=10, help="each is searched for and answered once; at most 40")
     parser.add_argument("--models", type=Path, default=REPOSITORY / "data" / "models", help="CAPSTONE_MODELS_DIR")
     given = parser.parse_args()
     files, questions = pdf_files(given.pdf), about_the_example(given.questions)

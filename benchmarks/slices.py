@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,16 +146,16 @@ def ways_of_asking() -> list[Row]:
     about = [row for row in rows if row["document"] == EXAMPLE.name and row["kind"] != "unanswerable"]
     translated = {row["id"]: row for row in map(json.loads, LANGUAGES.read_text().splitlines())}
 
-    def in_language(code: str, row: Row) -> str:
-        return str(translated[row["id"]][code])
+    def in_language(code: str) -> Callable[[Row], str]:
+        return lambda row: str(translated[row["id"]][code])
 
     ways: dict[str, Callable[[Row], str]] = {
-        "as written": lambda row: row["question"],
+        "as written": lambda row: str(row["question"]),
         "no capitals, no punctuation": lambda row: plain(row["question"]),
         "slips of the pen": lambda row: slipped(row["question"]),
         "no articles": lambda row: without(row["question"], frozenset(("a", "an", "the"))),
         "key words": lambda row: without(plain(row["question"]), SMALL),
-        **{name: partial(in_language, code) for code, name in NAMES.items()},
+        **{name: in_language(code) for code, name in NAMES.items()},
     }
     return [
         {**row, "id": f"{row['id']}, {name}", "kind": name, "question": way(row), "pages": [row["page"]]}

@@ -23,7 +23,9 @@ DOCUMENTS = [
 ]
 PROGRAMS = (
     "amtool",
+    "bash",
     "capstone",
+    "cosign",
     "curl",
     "docker",
     "docker-compose",
@@ -37,6 +39,7 @@ PROGRAMS = (
     "prometheus",
     "promtool",
     "python",
+    "sha256sum",
     "source",
     "torchrun",
     "uvicorn",
