@@ -37,8 +37,6 @@ _TAIL = """
 | `CAPSTONE_BACKUPS` | compose | a folder for backups, instead of a volume |
 | `CAPSTONE_TEST_POSTGRES` | tests | URL of a PostgreSQL server to test with, instead of one from PyPI |
 | `CAPSTONE_MLFLOW_ARTIFACTS` | the trainings | where files of a run go, where the registry is no server |
-| `CAPSTONE_BACKUPS` | compose | the folder or volume that `tools` writes backups to |
-| `CAPSTONE_TEST_POSTGRES` | the tests | a server of your own instead of the one from PyPI |
 | `CAPSTONE_TRAIN_DATA`, `CAPSTONE_EVAL_SET` | `dvc repro` | folders of the manuals and of a set of questions that must not be trained on |
 
 What changes the result of a training, the gate or the judgement on drift is in `params.yaml`, with comments.

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,8 @@ class Desk:
     def written_for(self, command: Command) -> str:
         """The command with this platform's address and identifiers in it, and nothing else changed."""
         text = command.text.replace("http://127.0.0.1:8000", self.server.url)
-        text = re.sub(r"(?<![\w.])/(backups|elsewhere)\b", rf"{self.folder}/\1", text)
         if "/cancel" in text:
             return text.replace("JOB", self._cancellable_job())
-        if "keys revoke" in text:
-            return text.replace("ID", self._key()[0])
         if "-X DELETE" in text:
             return text.replace("DOC", self._spare_document())
         for name in ("DOC", "JOB", "EVALUATION", "VERDICT", "WINDOW", "KEY_ID", r"ans_\.\.\."):
@@ -78,10 +74,6 @@ class Desk:
                 ended(self.http, job)
         return done
 
-    @property
-    def catalog_url(self) -> str:
-        return f"sqlite:///{Path(self.env['CAPSTONE_DATA_DIR']) / 'catalog.db'}"
-
     def need(self, placeholder: str) -> None:
         self.id_of(placeholder)
 
@@ -99,26 +91,17 @@ class Desk:
             answer = self.http.post("/v1/answers", json={"question": QUESTION}).raise_for_status().json()
             self._ids[placeholder] = answer["id"]
         elif placeholder in ("EVALUATION", "VERDICT"):
-            self.id_of("DOC")
-            form = {"dataset": "mine"} | (
-                {"release": CHALLENGER, "against": "champion"} if placeholder == "VERDICT" else {}
-            )
-            files = {"file": ("questions.jsonl", (self.folder / "questions.jsonl").read_bytes())}
-            started = self.http.post("/v1/evaluations", data=form, files=files).raise_for_status().json()
-            ended(self.http, started["job"]["id"])
-            found = self.http.get(f"/v1/evaluations/{started['id']}").json()
-            self._ids[placeholder] = found["id"] if placeholder == "EVALUATION" else found["verdict"]["id"]
+            against = placeholder == "VERDICT"
+            found = self._evaluation(against) or self._new_evaluation(against)
+            self._ids[placeholder] = found["verdict"]["id"] if against else found["id"]
         elif placeholder == "KEY_ID":
             catalog = self._catalog()
             self._ids[placeholder] = KeyStore(catalog.database).create("read", name="leaked")[0].id
             catalog.close()
         elif placeholder == "WINDOW":
-            kept = [one["id"] for one in self.http.get("/v1/drift").json()["windows"] if one["report_url"]]
-            if not kept:
-                window = self.http.post("/v1/drift/windows").raise_for_status().json()
-                ended(self.http, window["job"]["id"])
-                kept = [window["id"]]
-            self._ids[placeholder] = kept[0]
+            window = self.http.post("/v1/drift/windows").raise_for_status().json()
+            ended(self.http, window["job"]["id"])
+            self._ids[placeholder] = window["id"]
 
     def _evaluation(self, against: bool) -> dict[str, Any] | None:
         """One that a command has started, under the name that the documents give its questions."""
@@ -133,12 +116,6 @@ class Desk:
         started = self.http.post("/v1/evaluations", data=form, files=files).raise_for_status().json()
         ended(self.http, started["job"]["id"])
         return dict(self.http.get(f"/v1/evaluations/{started['id']}").raise_for_status().json())
-
-    def _key(self) -> tuple[str, str]:
-        """The id and the text of a new one."""
-        with closing(Catalog(self.catalog_url)) as catalog:
-            key, text = KeyStore(catalog.database).create("read", name="made for the documents")
-        return key.id, text
 
     def _cancellable_job(self) -> str:
         return str(upload(self.http, story("the slow train", 400)).raise_for_status().json()["job"]["id"])
@@ -191,7 +168,6 @@ def folder_of_a_user(folder: Path) -> Path:
             (folder / entry.name).symlink_to(entry)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "folder" / "of" / "pdfs").mkdir(parents=True)
-    (folder / "backups").mkdir()
     (folder / "manual.pdf").write_bytes(story("the manual", 2))
     (folder / "folder" / "of" / "pdfs" / "other.pdf").write_bytes(story("the other one", 2))
     rows = (json.loads(line) for line in (ROOT / "models" / "data" / "questions.jsonl").read_text().splitlines())

@@ -23,9 +23,7 @@ DOCUMENTS = [
 ]
 PROGRAMS = (
     "amtool",
-    "bash",
     "capstone",
-    "cosign",
     "curl",
     "docker",
     "docker-compose",
@@ -39,7 +37,6 @@ PROGRAMS = (
     "prometheus",
     "promtool",
     "python",
-    "sha256sum",
     "source",
     "torchrun",
     "uvicorn",
