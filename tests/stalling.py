@@ -1,4 +1,4 @@
-"""A way to a server on a Unix socket that can be stalled: connections stay, and nothing goes through any more."""
+"""A way to a PostgreSQL server that can be stalled: connections stay, and nothing goes through any more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
 
 
 class Way:
@@ -23,9 +25,12 @@ class Way:
     def resume(self) -> None:
         self._loop.call_soon_threadsafe(self._open.set)
 
-    async def serve(self, path: str) -> asyncio.Server:
+    async def serve(self, url: sa.URL) -> asyncio.Server:
         async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there, back = await asyncio.open_unix_connection(path)
+            if folder := url.query.get("host"):
+                there, back = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+            else:
+                there, back = await asyncio.open_connection(url.host, url.port or 5432)
             await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
         server = await asyncio.start_server(meet, "127.0.0.1", 0)
@@ -42,13 +47,13 @@ class Way:
 
 
 @contextmanager
-def way_to(path: str) -> Iterator[Way]:
-    """To the Unix socket `path`."""
+def way_to(url: sa.URL) -> Iterator[Way]:
+    """To the server of `url`, on a Unix socket or a port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     way = Way(loop)
-    server = asyncio.run_coroutine_threadsafe(way.serve(path), loop).result(10)
+    server = asyncio.run_coroutine_threadsafe(way.serve(url), loop).result(10)
     try:
         yield way
     finally:

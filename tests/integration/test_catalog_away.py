@@ -45,8 +45,7 @@ def test_a_scrape_goes_on_while_the_catalog_hangs(
     tmp_path: Path, postgres_url: str, create_app: Callable[[Settings], FastAPI], room: str, figure: str
 ) -> None:
     url = sa.make_url(new_database(postgres_url))
-    folder = url.query["host"]
-    with way_to(f"{folder}/.s.PGSQL.5432") as way:
+    with way_to(url) as way:
         through = url.set(host="127.0.0.1", port=way.port, query={})
         settings = Settings(data_dir=tmp_path, database_url=through.render_as_string(hide_password=False))
         with TestClient(create_app(settings)) as http:
