@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from models.section import Section
 
-BaseRole = Literal["encoder", "generator", "classifier-base"]
+BaseRole = Literal["encoder", "encoder-tuned", "generator", "classifier-base"]
+ROLES: tuple[str, ...] = get_args(BaseRole)
 
 
 class Base(Section):

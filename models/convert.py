@@ -27,11 +27,13 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from models.bases import ROLES
 from models.distil import distil_config, distil_weights, hidden_states
+from models.encoder.merge import merge
 from models.progress import Steps
 from models.quiet import quiet
 from models.sources import weights_file
-from services.core.encoder import SentenceEncoder
+from services.core.encoder import ENCODERS, SentenceEncoder
 from services.core.errors import ModelProblem
 
 PROMPT = "The manual says that the option -r copies a folder with 12 files.\n\n1. Question: what does -r do? Answer:"
@@ -46,26 +48,29 @@ VOLATILE_KEYS = frozenset(
 )
 
 
-def prepare(role: str, files: Path, out: Path, steps: Steps) -> None:
+def prepare(role: str, files: Path, out: Path, steps: Steps, adapter: Path | None = None) -> None:
     """Make the model folder `out` (which must not exist) for `role` from `files`, then load and try it.
 
-    `files` may be moved from. Raises ModelProblem if the files are not a model of that role or the result differs
-    from what the source computes.
+    `files` may be moved from; `adapter` is the folder of a LoRA adapter to add to an encoder. Raises ModelProblem if
+    the files are not a model of that role or the result differs from what the source computes.
     """
     with quiet():
-        if role == "encoder":
-            _prepare_encoder(files, out, steps)
+        if role in ENCODERS.values():
+            _prepare_encoder(files, out, steps, adapter)
         elif role == "generator":
             _prepare_generator(files, out, steps)
         elif role == "classifier-base":
             _prepare_classifier_base(files, out, steps)
         else:
-            raise ModelProblem(f"There is no role {role!r} for a base; use encoder, generator or classifier-base.")
+            raise ModelProblem(f"There is no role {role!r} for a base; use {', '.join(ROLES)}.")
 
 
-def _prepare_encoder(files: Path, out: Path, steps: Steps) -> None:
+def _prepare_encoder(files: Path, out: Path, steps: Steps, adapter: Path | None) -> None:
     if not (files / "modules.json").is_file():
         raise ModelProblem("encoder: modules.json is missing, so this is not a sentence-transformers folder.")
+    if adapter is not None:
+        with steps.step("encoder: add the adapter"):
+            merge(adapter, files)
     shutil.move(files, out)
     with steps.step("encoder: load and try"):
         try:

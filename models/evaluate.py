@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from models.card import classifier_card, generator_card
+from models.card import classifier_card, encoder_card, generator_card
 from models.classifier import abstention
 from models.classifier.calibrate import read_thresholds
 from models.classifier.data import indices_of, read_examples
@@ -26,6 +26,7 @@ from models.classifier.save import compare_forms
 from models.classifier.train import MODEL
 from models.data.sources import read_sources
 from models.device import device
+from models.encoder import evaluate as search
 from models.files import staged_folder, write_json
 from models.generator import evaluate as measure
 from models.generator import plots
@@ -34,13 +35,14 @@ from models.generator.data import ExampleRow, answerable
 from models.generator.data import read_examples as read_generator_examples
 from models.generator.hints import hints
 from models.generator.model import load_base, load_tokenizer, with_adapter
-from models.generator.save import ADAPTER
+from models.generator.train import ADAPTER
 from models.params import Params, load_params
-from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, PREPARED, RELEASE, REPORTS
+from models.paths import CLASSIFIER, ENCODER, GENERATOR, MODELS, PARAMS, PREPARED, RELEASE, REPORTS
 from models.progress import Steps
 from models.provenance import facts_of, read_facts
 from models.quiet import quiet
 from models.remembered import Remembered, RememberedClassifier
+from models.sources import ADAPTER_REMEDY
 from models.stage import run_stage
 from models.training import CURVE
 from services.core.classifier import ClassifierConfig, TransformersClassifier
@@ -56,18 +58,29 @@ TRAINED_REMEDY = "Train it again with `dvc repro`."
 
 
 def evaluate(
-    params: Params, models_dir: Path, prepared: Path, classifier: Path, generator: Path, folder: Path, out: Path
+    params: Params,
+    models_dir: Path,
+    prepared: Path,
+    encoder: Path,
+    classifier: Path,
+    generator: Path,
+    folder: Path,
+    out: Path,
 ) -> None:
-    """Write the reports on the release in `folder` to `out`.
+    """Write the reports on the release in `folder`, and on the encoder that it needs, to `out`.
 
-    `classifier` and `generator` are the outputs of training, to compare the shipped forms with. Raises ModelProblem
-    for a release that is damaged or does not fit, BadInput for unusable examples.
+    `encoder`, `classifier` and `generator` are the outputs of training, to compare the shipped forms with. Raises
+    ModelProblem for a release that is damaged or does not fit, BadInput for unusable examples.
     """
     steps = Steps(Console())
     release = resolve_release(folder, models_dir)
     used = read_facts(prepared).made_of.sources
     data = {"sources": [source.model_dump(mode="json") for source in read_sources() if source.name in used]}
     with quiet(), staged_folder(out) as made:
+        found = _encoder(models_dir, prepared, encoder, steps)
+        write_json(made / "encoder.json", found | {"data": data})
+        (made / "encoder.md").write_text(encoder_card(found | {"data": data}), encoding="utf-8")
+
         report = {"model": facts_of(release.classifier), "data": data}
         report |= _classifier(release.classifier, models_dir, prepared, classifier, steps)
         first = report
@@ -83,9 +96,16 @@ def evaluate(
         write_json(made / "generator.json", report)
         (made / "generator.svg").write_text(plots.answers_svg(report), encoding="utf-8")
         (made / "generator.md").write_text(generator_card(report), encoding="utf-8")
-        write_json(made / VERDICT, _verdict(release, first, report))
-        for name, folder in (("classifier", classifier), ("generator", generator)):
+        write_json(made / VERDICT, _verdict(release, found, first, report))
+        for name, folder in (("encoder", encoder), ("classifier", classifier), ("generator", generator)):
             _write_curves(folder / CURVE, made / "curves", name)
+
+
+def _encoder(models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+    adapter = verify(trained, ADAPTER_REMEDY)
+    rows = read_examples(prepared / "pairs.test.jsonl")
+    tuned, base = (open_encoder(kind, models_dir, torch.get_num_threads()) for kind in ("tuned", "sentence"))
+    return {"model": facts_of(adapter), "encoder": tuned.id} | search.report(rows, tuned, base, steps)
 
 
 def _classifier(files: ModelFiles, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def _generator(
 ) -> dict[str, Any]:
     base = resolve(models_dir, "generator")
     tokenizer = load_tokenizer(base)
-    encoder = Remembered(open_encoder("sentence", models_dir, torch.get_num_threads()))
+    encoder = Remembered(open_encoder("tuned", models_dir, torch.get_num_threads()))
     judge = RememberedClassifier(_judge(release.classifier, models_dir))
     models = {"base": partial(load_base, base), "lora": partial(_adapted, base, release.adapter)}
     known: dict[str, dict[Ids, str]] = {name: {} for name in models}
@@ -154,16 +174,20 @@ def _judge(files: ModelFiles, models_dir: Path) -> TransformersClassifier:
     return TransformersClassifier(files, resolve(models_dir, "classifier-base"), torch.get_num_threads(), device())
 
 
-def _verdict(release: Release, classifier: dict[str, Any], generator: dict[str, Any]) -> dict[str, Any]:
+def _verdict(
+    release: Release, encoder: dict[str, Any], classifier: dict[str, Any], generator: dict[str, Any]
+) -> dict[str, Any]:
     """Headline figures, and whether the release is better than what it has to beat: by the whole interval, for the
-    classifier's ROC-AUC and for the generator's containment and ROUGE-L."""
+    encoder's MRR@10, the classifier's ROC-AUC and the generator's containment and ROUGE-L."""
     better = classifier["classifier_is_better_by"]
     passes = {f"classifier_beats_{name}": better[name]["roc_auc"]["low"] > 0 for name in ("tfidf", "passage_only")}
     answered = generator["placements"]["not_first"]["systems"]
     figures = {f"classifier_{name}": own["value"] for name, own in classifier["systems"]["classifier"].items()}
     for system, table in answered.items():
         figures |= {f"{system}_{metric}": table[metric]["value"] for metric in measure.MUST_WIN}
-    return {"release": release.id, "passes": passes | {"generator": generator["passes"]}, "figures": figures}
+    figures |= {f"encoder_{name}": own["value"] for name, own in encoder["systems"]["tuned"].items()}
+    passes |= {"encoder": encoder["passes"], "generator": generator["passes"]}
+    return {"release": release.id, "passes": passes, "figures": figures}
 
 
 def _write_curves(curve: Path, folder: Path, name: str) -> None:
@@ -182,14 +206,21 @@ def _adapted(base: ModelFiles, adapter: ModelFiles) -> Any:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--params", type=Path, default=PARAMS)
-    folders = {"models-dir": MODELS, "prepared": PREPARED, "classifier": CLASSIFIER, "generator": GENERATOR}
-    for name, default in {**folders, "release": RELEASE, "out": REPORTS}.items():
+    trained = {"encoder": ENCODER, "classifier": CLASSIFIER, "generator": GENERATOR}
+    for name, default in {
+        "models-dir": MODELS,
+        "prepared": PREPARED,
+        **trained,
+        "release": RELEASE,
+        "out": REPORTS,
+    }.items():
         options.add_argument(f"--{name}", type=Path, default=default)
     given = options.parse_args()
     evaluate(
         load_params(given.params),
         given.models_dir,
         given.prepared,
+        given.encoder,
         given.classifier,
         given.generator,
         given.release,

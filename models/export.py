@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from models.adapter import rewrite_adapter
 from models.classifier.calibrate import read_thresholds
 from models.classifier.save import rewrite
 from models.classifier.train import MODEL
 from models.errors import BadInput
 from models.files import staged_folder
-from models.generator.save import ADAPTER, rewrite_adapter
+from models.generator.train import ADAPTER
 from models.params import Params, ReleaseParams, load_params
 from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, RELEASE
 from models.progress import Steps

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from models.bases import Base, BaseRole
 from models.classifier.params import ClassifierParams
+from models.encoder.params import EncoderParams
 from models.errors import BadInput
 from models.files import read_yaml, told
 from models.generator.params import GeneratorParams
@@ -40,6 +41,7 @@ class Params(Section):
 
     bases: dict[BaseRole, Base]
     data: DataParams
+    encoder: EncoderParams
     classifier: ClassifierParams
     generator: GeneratorParams
     release: ReleaseParams

@@ -10,6 +10,7 @@ RAW = Path("data/train/raw")
 PREPARED = Path("data/train/prepared")
 CLASSIFIER = Path("data/train/classifier")
 GENERATOR = Path("data/train/generator")
+ENCODER = Path("models/encoder/adapter")  # committed, as the release is
 RELEASE = Path("release")
 REPORTS = Path("reports")
 MLFLOW_DB = Path("data/mlflow/mlflow.db")

@@ -18,7 +18,7 @@ from models.classifier.calibrate import FIGURES
 from models.classifier.train import MODEL
 from models.errors import BadInput
 from models.files import staged_folder, write_json
-from models.generator.save import ADAPTER
+from models.generator.train import ADAPTER
 from models.paths import CLASSIFIER, GENERATOR, MODELS, RELEASE, REPORTS
 from models.stage import run_stage
 from models.training import CURVE

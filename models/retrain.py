@@ -78,6 +78,8 @@ def retrain(project: Path, snapshot: Path, work: Path, overlay: Path | None) -> 
     with _step(work, "corrections"):
         _run(clone, "models.feedback", str(snapshot))
     with _step(work, "dvc repro"):
+        # Another encoder would want every catalog embedded anew before its release could be compared with anything.
+        _run(clone, "dvc", "freeze", "train_encoder")
         (clone / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed one: nobody else works in here
         _run(clone, "dvc", "repro")
     with _step(work, "register"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,39 +15,53 @@ from pathlib import Path, PurePosixPath
 from models.files import BLOCK_BYTES, sha256_of
 from models.progress import Advance, Steps
 from services.core.errors import ModelProblem
-from services.core.registry import MANIFEST, resolve
+from services.core.registry import MANIFEST, require_base, resolve, verify
 
 # What is taken from any source: weights without pickles, configuration, vocabularies, chat templates.
 TAKEN_SUFFIXES = frozenset({".safetensors", ".gguf", ".json", ".txt", ".jinja"})
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".gguf"})
+ADAPTER_REMEDY = "Bring the folder back with `git checkout`, or train it with `dvc repro train_encoder`."
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`wheel:NAME==VERSION`, `hub:ORG/NAME@REVISION`, `path:FOLDER` or `role:NAME`; `text` is the setting as written.
+    """`wheel:NAME==VERSION`, `hub:ORG/NAME@REVISION`, `path:FOLDER`, `role:NAME` or `lora:NAME+FOLDER`; `text` is the
+    setting as written.
 
     What the expected SHA-256 covers differs: the wheel file itself, the hub's `model.safetensors`, the one weights
-    file (`.safetensors` or `.gguf`) of the local folder, or the manifest of the other role's model.
+    file (`.safetensors` or `.gguf`) of the local folder, the manifest of the other role's model, or that manifest and
+    the adapter's (`sha256_of_both`).
     """
 
     text: str
     kind: str
     target: str
 
+    @property
+    def role(self) -> str | None:
+        """The role of the base that this one is made from."""
+        return self.target.partition("+")[0] if self.kind in ("role", "lora") else None
+
+    @property
+    def adapter(self) -> str | None:
+        """The folder of the LoRA adapter that is added to it."""
+        return self.target.partition("+")[2] if self.kind == "lora" else None
+
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Raises ModelProblem if `text` is none of the four forms or does not pin a version."""
+        """Raises ModelProblem if `text` is none of the five forms or does not pin a version."""
         forms = {
             "wheel": r"[A-Za-z0-9][\w.-]*==[\w.+!]+",
             "hub": r"[\w.-]+/[\w.-]+@[\w./-]+",
             "path": r".+",
             "role": r"[a-z][a-z-]*",
+            "lora": r"[a-z][a-z-]*\+.+",
         }
         kind, _, target = text.partition(":")
         if kind not in forms or not re.fullmatch(forms[kind], target):
             raise ModelProblem(
                 f"{text!r} is not a model source. "
-                "Use wheel:NAME==VERSION, hub:ORG/NAME@REVISION, path:FOLDER or role:NAME."
+                "Use wheel:NAME==VERSION, hub:ORG/NAME@REVISION, path:FOLDER, role:NAME or lora:NAME+FOLDER."
             )
         return cls(text, kind, target)
 
@@ -56,10 +71,10 @@ def obtain(
 ) -> tuple[Path, str]:
     """Bring the files of `source` below the empty folder `work`.
 
-    `label` names the model in messages; a relative `path:` starts at `base_dir`, a `role:` is looked up in
-    `models_dir`. Returns the folder that holds the weights file and the SHA-256 that was found. Raises ModelProblem if
-    the source cannot be reached, if the hash is not `sha256` (None skips the comparison), or if the files are not those
-    of one model.
+    `label` names the model in messages; a relative folder starts at `base_dir`, a role is looked up in `models_dir`.
+    An adapter is verified, and is not yet in the files. Returns the folder that holds the weights file and the SHA-256
+    that was found. Raises ModelProblem if the source cannot be reached, if the hash is not `sha256` (None skips the
+    comparison), or if the files are not those of one model.
     """
     files = work / "files"
     files.mkdir()
@@ -73,13 +88,18 @@ def obtain(
     if source.kind == "hub":
         _download_hub(source, label, files, steps)
         return files, _checked(weights_file(files, label), sha256, label, source, steps)
-    if source.kind == "role":
+    if source.role is not None:
         with steps.step(f"{label}: verify and copy {source.target}"):
-            model = resolve(models_dir, source.target)
+            model = resolve(models_dir, source.role)
             _copy_taken(model.folder, files)
-        if sha256 not in (None, model.manifest_sha256):
-            raise ModelProblem(_wrong_hash(label, MANIFEST, source, str(sha256), model.manifest_sha256))
-        return files, model.manifest_sha256
+            found = model.manifest_sha256
+            if source.adapter is not None:
+                adapter = verify(base_dir / source.adapter, ADAPTER_REMEDY)
+                require_base(adapter, model.id)
+                found = sha256_of_both(model.manifest_sha256, adapter.manifest_sha256)
+        if sha256 not in (None, found):
+            raise ModelProblem(_wrong_hash(label, MANIFEST, source, str(sha256), found))
+        return files, found
     origin = base_dir / source.target
     if not origin.is_dir():
         raise ModelProblem(f"{label}: {source.text} names no folder: {origin} does not exist.")
@@ -107,6 +127,11 @@ def unpack(archive: Path, into: Path, advance: Advance) -> None:
                 advance(member.compress_size)
     except (zipfile.BadZipFile, EOFError, FileExistsError) as error:
         raise ModelProblem(f"{archive.name} is not a usable archive: {error}.") from error
+
+
+def sha256_of_both(base: str, adapter: str) -> str:
+    """Of the SHA-256 of two manifests, in hexadecimal."""
+    return hashlib.sha256(f"{base} {adapter}".encode()).hexdigest()
 
 
 def weights_file(folder: Path, label: str) -> Path:

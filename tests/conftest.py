@@ -65,6 +65,6 @@ def catalog(catalog_url: str) -> Iterator[Catalog]:
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
     """Folder of the real base weights; `make test` fetches them first."""
-    if not (MODELS_DIR / "encoder" / "manifest.json").exists():
+    if not (MODELS_DIR / "encoder-tuned" / "manifest.json").exists():
         pytest.skip("base weights are not fetched: run `make weights`")
     return MODELS_DIR

@@ -95,10 +95,10 @@ def seal(
 
 def make_encoder(models_dir: Path, dim: int = 8) -> None:
     """Enough for the registry, not to encode with."""
-    folder = models_dir / "encoder"
+    folder = models_dir / "encoder-tuned"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(f'{{"hidden_size": {dim}}}\n')
-    write_manifest(folder, Origin("encoder", "tiny-encoder", "path:tiny", "0" * 64, "Apache-2.0"))
+    write_manifest(folder, Origin("encoder-tuned", "tiny-encoder", "path:tiny", "0" * 64, "Apache-2.0"))
 
 
 def make_generator(models_dir: Path, seed: int = 3) -> ModelFiles:

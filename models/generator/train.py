@@ -15,6 +15,7 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from rich.console import Console
 
+from models.adapter import save_adapter
 from models.classifier.fit import served
 from models.classifier.train import MODEL
 from models.errors import BadInput
@@ -33,7 +34,6 @@ from models.generator.data import (
 )
 from models.generator.hints import Hints, hints, told_in_each
 from models.generator.model import load_tokenizer, with_new_adapter
-from models.generator.save import ADAPTER, save_adapter
 from models.generator.targets import target
 from models.params import Params, load_params
 from models.paths import CLASSIFIER, GENERATOR, MODELS, PARAMS, PREPARED
@@ -47,6 +47,8 @@ from services.core.classifier import Classifier
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import resolve
 
+NAME = "smollm2-grounded"
+ADAPTER = "adapter"  # folder below the output of the stage
 AT_ONCE = 64  # examples whose sentences are classified together
 
 
@@ -100,7 +102,7 @@ def train_generator(
         run.summary(figures)
     metrics = {"validation_loss": figures["validation_loss"]}
     with staged_folder(out) as made:
-        save_adapter(made / ADAPTER, model, training_of(base.id, facts.data_sha256, section, metrics))
+        save_adapter(made / ADAPTER, model, NAME, training_of(base.id, facts.data_sha256, section, metrics))
         curve.write(made / CURVE)
         write_json(made / "figures.json", figures)
 

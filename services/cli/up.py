@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.api import app as api
+from services.core.encoder import ENCODERS
 from services.core.errors import Unavailable
 from services.core.http import service_app
 from services.core.registry import read_manifest, resolve_release
@@ -69,8 +70,8 @@ def check_weights(settings: Settings) -> None:
 
     The release is small enough to be verified here; of the bases only the manifests are read before they are loaded.
     """
-    if settings.encoder == "sentence":
-        read_manifest(settings.models_dir / "encoder")
+    if settings.encoder in ENCODERS:
+        read_manifest(settings.models_dir / ENCODERS[settings.encoder])
     if settings.generator == "transformers":
         read_manifest(settings.models_dir / "generator")
     if settings.wanted_release:

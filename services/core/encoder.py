@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Vectors = NDArray[np.float32]
+# Roles of the weights that a setting names: MiniLM as it came, and as it was tuned on questions about manuals.
+ENCODERS = {"tuned": "encoder-tuned", "sentence": "encoder"}
 EMBED_BATCH = 32  # texts per forward pass: larger batches gain nothing on two cores and pad more
 
 
@@ -102,8 +104,9 @@ class HashingEncoder:
 
 
 def open_encoder(kind: str, models_dir: Path, threads: int, device: str = "cpu") -> Encoder:
-    """The encoder a setting names: `sentence` (verified weights in `models_dir`) or `hashing`. Raises ModelProblem.
+    """The encoder a setting names: one of ENCODERS (verified weights in `models_dir`), or `hashing`.
 
+    Raises ModelProblem.
     `device` is PyTorch's name of one.
     """
     if kind == "hashing":
@@ -111,7 +114,7 @@ def open_encoder(kind: str, models_dir: Path, threads: int, device: str = "cpu")
     import torch
 
     torch.set_num_threads(threads)
-    files = resolve(models_dir, "encoder")
+    files = resolve(models_dir, ENCODERS[kind])
     return SentenceEncoder(files.folder, files.id, device)
 
 

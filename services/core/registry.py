@@ -27,7 +27,7 @@ FORMAT = 1
 # Formats whose loaders run no code. Anything else, a pickle above all, is refused even if the manifest lists it.
 SAFE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".jinja", ".md"})
 REMEDY = "Run `capstone fetch` to put it right."
-_BASES = ("encoder", "generator", "classifier-base")
+_BASES = ("encoder-tuned", "generator", "classifier-base")
 _BASE_REMEDY = "Run `capstone fetch` to get the base it needs, or train it again from this one with `dvc repro`."
 
 

@@ -58,8 +58,10 @@ class Settings(BaseSettings):
     )
 
     # Models
-    encoder: Literal["sentence", "hashing"] = Field(
-        "sentence", description="what makes vectors of texts; `hashing` needs no weights and knows no meanings"
+    encoder: Literal["tuned", "sentence", "hashing"] = Field(
+        "tuned",
+        description="what makes vectors of texts: MiniLM `tuned` on questions about manuals, or as it came; `hashing` "
+        "needs no weights and knows no meanings",
     )
     generator_url: str | None = Field(
         None, description="base URL of a server that speaks OpenAI's dialect, such as http://vllm:8000/v1"

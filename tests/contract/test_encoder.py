@@ -24,12 +24,13 @@ TEXTS = [
 CLOSE = 0.02 if cpu_has_bfloat16() else 1e-5
 
 
-@pytest.fixture(scope="module", params=["sentence", "hashing", "remembered"])
+@pytest.fixture(scope="module", params=["tuned", "sentence", "hashing", "remembered"])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     if request.param == "hashing":
         return open_encoder("hashing", Path("nowhere"), threads=2)
-    sentence = open_encoder("sentence", request.getfixturevalue("models_dir"), threads=2)
-    return Remembered(sentence) if request.param == "remembered" else sentence
+    kind = "sentence" if request.param == "sentence" else "tuned"
+    encoder = open_encoder(kind, request.getfixturevalue("models_dir"), threads=2)
+    return Remembered(encoder) if request.param == "remembered" else encoder
 
 
 def test_vectors_are_float32_rows_of_length_1(encoder: Encoder) -> None:
@@ -92,16 +93,16 @@ def test_a_text_of_max_tokens_is_read_to_its_end(encoder: Encoder) -> None:
 
 
 def test_ids_name_the_encoder(encoder: Encoder, models_dir: Path) -> None:
-    sentence, hashing = (open_encoder(kind, models_dir, threads=2) for kind in ("sentence", "hashing"))
-    assert encoder.id in (sentence.id, hashing.id)
-    assert sentence.id != hashing.id
-    assert sentence.id == open_encoder("sentence", models_dir, threads=2).id
-    assert HashingEncoder(dim=64).id != hashing.id
+    ids = [open_encoder(kind, models_dir, threads=2).id for kind in ("tuned", "sentence", "hashing")]
+    assert encoder.id in ids
+    assert len(set(ids)) == 3
+    assert ids[0] == open_encoder("tuned", models_dir, threads=2).id
+    assert HashingEncoder(dim=64).id != ids[2]
 
 
 def test_absent_weights_are_a_model_problem(tmp_path: Path) -> None:
     with pytest.raises(ModelProblem, match="capstone fetch"):
-        open_encoder("sentence", tmp_path, threads=2)
+        open_encoder("tuned", tmp_path, threads=2)
 
 
 def test_unit_rows_leaves_its_argument_alone() -> None:

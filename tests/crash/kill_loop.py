@@ -148,7 +148,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the random moments (default: another each time)")
     parser.add_argument("--pdf", type=Path, default=ROOT.parent / "shared" / "evalset" / "pdf", help="gold manuals")
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds for all up to the last kill")
-    parser.add_argument("--encoder", choices=["sentence", "hashing"], default="sentence")
+    parser.add_argument("--encoder", choices=["tuned", "sentence", "hashing"], default="tuned")
     arguments = parser.parse_args()
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     console, begun = Console(), time.monotonic()

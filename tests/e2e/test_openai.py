@@ -13,7 +13,7 @@ import pytest
 
 from tests.server import Server
 
-CHAT, EMBED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"
+CHAT, EMBED = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2-manuals"
 PASSAGE = "The harbour master counts boats, nets, lamps, ropes, barrels, sails and anchors every morning at dawn."
 ASKED: Any = [
     {"role": "system", "content": "You are brief."},

@@ -10,18 +10,20 @@ import os
 import shutil
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from peft import PeftModel
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoTokenizer,
-    BertConfig,
     BertModel,
     DistilBertConfig,
     DistilBertForMaskedLM,
@@ -37,6 +39,7 @@ from services.core.classifier import open_tokenizer, word_embeddings
 from services.core.encoder import SentenceEncoder
 from services.core.errors import ModelProblem
 from services.core.registry import read_manifest, resolve
+from tests.tiny import tiny_bert, tiny_lora
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -87,27 +90,7 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers folder of a random BERT, mean pooling."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "first", "text", "another", "."]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
-    torch.manual_seed(1)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    BertModel(config).save_pretrained(folder)
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": True}))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True})
-    )
-    return folder
+    return tiny_bert(tmp_path_factory.mktemp("bert"), ["a", "first", "text", "another", "."])
 
 
 @pytest.fixture
@@ -470,6 +453,78 @@ def test_damaged_encoder_is_no_source(bert_folder: Path, tmp_path: Path) -> None
     shutil.rmtree(out / "classifier-base")
     fetch(params, out)
     assert {role: resolve(out, role) for role in bases} == before
+
+
+def tuned(bert_folder: Path, tmp_path: Path, dtype: torch.dtype = torch.float16) -> tuple[Path, Path]:
+    """Parameters that ask for an encoder and the same with an adapter, and where both have been fetched to."""
+    bases = {"encoder": {"source": f"path:{bert_folder}"}}
+    out = tmp_path / "out"
+    fetch(write_params(tmp_path, **bases), out)
+    tiny_lora(tmp_path / "adapter", resolve(out, "encoder"), dtype)
+    params = write_params(tmp_path, **bases, **{"encoder-tuned": {"source": "lora:encoder+adapter"}})
+    fetch(params, out)
+    return params, out
+
+
+def test_an_adapter_is_added_to_the_encoder_as_peft_adds_it(bert_folder: Path, tmp_path: Path) -> None:
+    params, out = tuned(bert_folder, tmp_path)
+    base, ours = resolve(out, "encoder"), resolve(out, "encoder-tuned")
+    assert ours.id != base.id and entries(out) == {"encoder", "encoder-tuned"}
+    model = BertModel.from_pretrained(base.folder, local_files_only=True)
+    theirs = PeftModel.from_pretrained(model, str(tmp_path / "adapter")).merge_and_unload().state_dict()  # type: ignore[operator]
+    found = load_file(ours.folder / "model.safetensors")
+    plain = load_file(base.folder / "model.safetensors")
+    assert found.keys() == plain.keys()
+    changed = {name for name in found if not torch.equal(found[name], plain[name])}
+    assert changed == {f"encoder.layer.0.attention.self.{part}.weight" for part in ("query", "value")}
+    assert all(float((found[name] - theirs[name]).abs().max()) < 1e-6 for name in found)
+    vectors = [SentenceEncoder(each.folder, each.id).encode(["a first text."]) for each in (base, ours)]
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.001
+
+    assert "nothing to do" in fetch(params, out)
+    fetch(params, tmp_path / "again")
+    assert resolve(tmp_path / "again", "encoder-tuned").id == ours.id
+
+
+def test_the_tuned_encoder_follows_its_adapter(bert_folder: Path, tmp_path: Path) -> None:
+    params, out = tuned(bert_folder, tmp_path)
+    before = resolve(out, "encoder-tuned")
+    shutil.rmtree(tmp_path / "adapter")
+    tiny_lora(tmp_path / "adapter", resolve(out, "encoder"), torch.float16, seed=9)
+    assert "encoder-tuned: another model or source is asked for now" in fetch(params, out)
+    assert resolve(out, "encoder-tuned").id != before.id
+
+
+def test_an_adapter_of_another_base_is_refused(bert_folder: Path, tmp_path: Path) -> None:
+    params, out = tuned(bert_folder, tmp_path)
+    before = resolve(out, "encoder-tuned")
+    other = replace(resolve(out, "encoder"), id="other@0")
+    shutil.rmtree(tmp_path / "adapter")
+    tiny_lora(tmp_path / "adapter", other, torch.float16)
+    with pytest.raises(ModelProblem, match=r"trained from other@0, and the base in place is tiny-encoder@"):
+        fetch(params, out)
+    assert resolve(out, "encoder-tuned") == before
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_damaged_adapter_is_refused(bert_folder: Path, tmp_path: Path, harm: str) -> None:
+    params, out = tuned(bert_folder, tmp_path)
+    shutil.rmtree(out / "encoder-tuned")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1]) if harm == "cut" else shutil.rmtree(tmp_path / "adapter")
+    with pytest.raises(ModelProblem, match=r"dvc repro train_encoder"):
+        fetch(params, out)
+    assert entries(out) == {"encoder"}
+
+
+def test_only_some_roles(bert_folder: Path, tmp_path: Path) -> None:
+    params, out = tuned(bert_folder, tmp_path)
+    shutil.rmtree(out)
+    assert main(["encoder", "--params", str(params), "--models-dir", str(out)]) == 0
+    assert entries(out) == {"encoder"}
+    assert main(["decoder", "--params", str(params), "--models-dir", str(out)]) == 2
+    with pytest.raises(ModelProblem, match="has no base decoder; it has encoder, encoder-tuned"):
+        fetch_all(params, out, Console(file=io.StringIO()), ["decoder"])
 
 
 def test_distilbert_is_taken_as_it_is(distilbert_folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_they_are_not_answered(models_dir: Path) -> None:
     """Of 60 at least 95 %."""
     release = resolve_release(ROOT / "release", models_dir)
     judge = TransformersClassifier(release.classifier, resolve(models_dir, "classifier-base"), threads=2)
-    encoder = open_encoder("sentence", models_dir, threads=2)
+    encoder = open_encoder("tuned", models_dir, threads=2)
     with open_pdf(EXAMPLE) as reader:
         pages = assemble(reader.info, list(reader.pages()))
     chunks = chunk_pages(pages, encoder.token_spans, encoder.max_tokens)

@@ -21,7 +21,7 @@ K = 10
 @pytest.mark.skipif(not EVALSET.is_dir(), reason="the gold set ../shared/evalset is not here")
 def test_the_right_page_is_found(models_dir: Path) -> None:
     """hit@5 >= 0.75 and MRR@10 >= 0.64, the figures of dense search that this stage promises."""
-    encoder = open_encoder("sentence", models_dir, threads=2)
+    encoder = open_encoder("tuned", models_dir, threads=2)
     places: list[tuple[str, int]] = []
     texts: list[str] = []
     for path in sorted((EVALSET / "pdf").glob("*.pdf")):

@@ -13,14 +13,12 @@ from safetensors.torch import load_file, save_file
 from services.core.errors import ModelProblem
 from services.core.registry import Manifest, ModelFiles, Origin, Training, write_manifest
 
-NAME = "smollm2-grounded"
 LICENCE = "Apache-2.0"
-ADAPTER = "adapter"  # folder below the output of the stage
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
 
 
-def save_adapter(folder: Path, model: Any, training: Training) -> Manifest:
-    """Write the adapter of the PEFT model `model` to the new folder `folder`. The caller makes it durable."""
+def save_adapter(folder: Path, model: Any, name: str, training: Training) -> Manifest:
+    """Write the adapter of the PEFT model `model` to `folder`. The caller makes it durable."""
     for facts in model.peft_config.values():
         facts.base_model_name_or_path = training.base  # not the path the base happened to lie at
     model.save_pretrained(folder, safe_serialization=True)
@@ -28,7 +26,7 @@ def save_adapter(folder: Path, model: Any, training: Training) -> Manifest:
     config["target_modules"] = sorted(config["target_modules"])  # a set, written in another order by every process
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; our card is made from the figures
-    return _manifest(folder, training)
+    return _manifest(folder, name, training)
 
 
 def rewrite_adapter(files: ModelFiles, folder: Path, dtype: torch.dtype) -> Manifest:
@@ -45,8 +43,8 @@ def rewrite_adapter(files: ModelFiles, folder: Path, dtype: torch.dtype) -> Mani
     folder.mkdir()
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     shutil.copyfile(files.folder / CONFIG, folder / CONFIG)
-    return _manifest(folder, files.training)
+    return _manifest(folder, files.name, files.training)
 
 
-def _manifest(folder: Path, training: Training) -> Manifest:
-    return write_manifest(folder, Origin("adapter", NAME, "trained", training.data_sha256, LICENCE), training)
+def _manifest(folder: Path, name: str, training: Training) -> Manifest:
+    return write_manifest(folder, Origin("adapter", name, "trained", training.data_sha256, LICENCE), training)
