@@ -1,26 +1,28 @@
 """Retrieval stage by stage, beside LangChain, on the same questions in the same run.
 
     python benchmarks/retrieval.py [--evalset DIR] [--no-langchain] [--data DIR]
-    python benchmarks/retrieval.py --tune [--documents R-FAQ.pdf ...]
+    python benchmarks/retrieval.py --tune [--raw DIR] [--data DIR]
 
-Ingests the manuals once through a fresh server and asks it every answerable question over HTTP, started anew for each
-stage with that stage's setting. LangChain runs the pipeline of `ingest_langchain.py`. Prints hit@1, hit@5 and MRR@10
+Ingests the manuals through a fresh server and asks it every answerable question over HTTP, started anew for each stage
+with that stage's setting; the encoder as it came has an index of its own. LangChain runs the pipeline of `ingest_langchain.py`. Prints hit@1, hit@5 and MRR@10
 (a hit is a passage on a right page) with 95 % bootstrap intervals over questions, the difference to dense search with
 that of the paired bootstrap, and the median time of one search.
 
-`--tune` prints figures for weights and k0 of the fusion on the training questions and manuals instead: what
-`release.retrieval` in params.yaml says is to be chosen by it, not by the gold set.
+`--tune` prints which weights and k0 of the fusion are best on the validation manuals of params.yaml, and what they gain
+on its test manuals over the ones that ship: `release.retrieval` is to be chosen by it, not by the gold set. Neither
+encoder nor classifier was trained on these manuals. Each question is asked once, and its rankings are fused again here.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,18 +32,23 @@ from _side_by_side import REPOSITORY, capstone_server, interval
 from ingest import langchain_script, pdf_files, upload, wait_for
 
 K = 10
-DEPTH = 50  # of the rankings that are fused for --tune
 COLLECTION = "benchmark"
-# Each stage by its settings; `default` is what serves: both rankings, and the first passages read and ranked anew.
+# Each stage by its settings; `default` is what serves: both rankings, and the first passages read and ranked anew. The
+# last two have the encoder as it came, before it was tuned.
 STAGES = {
     "dense": {"CAPSTONE_RETRIEVAL": "dense", "CAPSTONE_RERANK_DEPTH": "0"},
     "lexical": {"CAPSTONE_RETRIEVAL": "lexical", "CAPSTONE_RERANK_DEPTH": "0"},
     "hybrid": {"CAPSTONE_RETRIEVAL": "hybrid", "CAPSTONE_RERANK_DEPTH": "0"},
     "default": {},
+    "dense, untuned": {"CAPSTONE_RETRIEVAL": "dense", "CAPSTONE_RERANK_DEPTH": "0", "CAPSTONE_ENCODER": "sentence"},
+    "default, untuned": {"CAPSTONE_ENCODER": "sentence"},
 }
 SHARED = REPOSITORY.parent / "shared"
-TUNE_K0 = (0, 2, 5, 10, 20, 60)
-TUNE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)
+TUNE_ALL = 100  # passages asked for: those that are not among them have no chance of a place among K
+TUNE_READ = {"CAPSTONE_RERANK_DEPTH": "25"}  # more than serving reads: other weights choose others to be read
+TUNE_DENSE, TUNE_RERANK, TUNE_K0 = (1.0, 1.5, 2.0, 3.0, 4.0), (0.5, 1.0, 1.5, 2.0, 3.0), (5.0, 10.0, 20.0, 60.0)
+TUNE_DEPTH = 50  # of the rankings that are fused, as in serving
+TUNE_SHOWN = 8
 Place = tuple[str, int]  # file name, page from 1
 
 
@@ -51,9 +58,26 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    chunks: list[int]  # best first
-    places: list[Place]
+    places: list[Place]  # best first
     milliseconds: float
+
+
+class Weights(NamedTuple):
+    """Of the fusion; `lexical` is 1."""
+
+    dense: float
+    rerank: float
+    k0: float
+
+
+class Rankings(NamedTuple):
+    """What one question has found: chunk ids, best first; the probability that it answers for those that were read."""
+
+    question: Question
+    dense: list[int]
+    lexical: list[int]
+    read: dict[int, float]
+    places: dict[int, Place]
 
 
 def main() -> None:
@@ -61,16 +85,14 @@ def main() -> None:
     parser.add_argument("--evalset", type=Path, default=SHARED / "evalset")
     parser.add_argument("--models", type=Path, default=REPOSITORY / "data" / "models", help="CAPSTONE_MODELS_DIR")
     parser.add_argument("--no-langchain", action="store_true")
-    parser.add_argument("--tune", action="store_true", help="on the training questions: weights and k0")
-    parser.add_argument("--trainset", type=Path, default=SHARED / "trainset" / "pdf", help="manuals for --tune")
-    parser.add_argument("--documents", nargs="+", help="only these of the training manuals")
+    parser.add_argument("--tune", action="store_true", help="on held-out training questions: weights and k0")
+    parser.add_argument("--raw", type=Path, default=REPOSITORY / "data" / "train" / "raw", help="manuals for --tune")
     parser.add_argument("--data", type=Path, help="data folder to keep; used as it is if it is there")
     arguments = parser.parse_args()
     models = arguments.models.resolve()
     if arguments.tune:
-        files = [file for file in pdf_files(arguments.trainset) if file.name in (arguments.documents or [file.name])]
         with data_folder(arguments.data) as data:
-            tune(models, training_questions({file.name for file in files}), files, data)
+            tune(models, arguments.raw, data)
         return
     files, asked = pdf_files(arguments.evalset / "pdf"), gold_questions(arguments.evalset)
     print(f"{len(asked)} questions, {len(files)} manuals", flush=True)
@@ -78,10 +100,10 @@ def main() -> None:
     if not arguments.no_langchain:
         answers["langchain"] = langchain(models, files, asked)
     with data_folder(arguments.data) as data:
-        for stage in STAGES:
-            with stage_of(data, models, stage, files) as client:
+        for stage, settings in STAGES.items():
+            with server_over(files, data / settings.get("CAPSTONE_ENCODER", "tuned"), models, settings) as client:
                 answers[stage] = [ask(client, question, K) for question in asked]
-    table({name: [(rank(a, q), a.milliseconds) for a, q in zip(given, asked, strict=True)]
+    table({name: [(rank(a.places, q), a.milliseconds) for a, q in zip(given, asked, strict=True)]
            for name, given in answers.items()})  # fmt: skip
 
 
@@ -90,7 +112,7 @@ def gold_questions(evalset: Path) -> list[Question]:
     return [Question(row["question"], places(row["document"], row["pages"])) for row in rows if row["pages"]]
 
 
-def training_questions(documents: set[str]) -> list[Question]:
+def training_questions(documents: Collection[str]) -> list[Question]:
     rows = map(json.loads, (REPOSITORY / "models" / "data" / "questions.jsonl").read_text().splitlines())
     return [
         Question(row["question"], places(row["document"], [row["page"]]))
@@ -113,10 +135,10 @@ def data_folder(kept: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def stage_of(data: Path, models: Path, stage: str, files: Sequence[Path]) -> Iterator[httpx.Client]:
-    """A client of a server that retrieves by `stage` over `files`; those that are in `data` are not ingested again."""
+def server_over(files: Sequence[Path], data: Path, models: Path, settings: Mapping[str, str]) -> Iterator[httpx.Client]:
+    """A client of a server that has `files`; those that are in `data` are not ingested again."""
     with (
-        capstone_server(data, models, settings=STAGES[stage]) as url,
+        capstone_server(data, models, settings=settings) as url,
         httpx.Client(base_url=url, timeout=60.0) as client,
     ):
         wait_for(client, [upload(client, file.name, file.read_bytes(), COLLECTION) for file in files], 3600)
@@ -124,13 +146,21 @@ def stage_of(data: Path, models: Path, stage: str, files: Sequence[Path]) -> Ite
         yield client
 
 
+def search(client: httpx.Client, question: Question, k: int) -> list[dict[str, Any]]:
+    response = client.post("/v1/search", json={"query": question.text, "k": k, "collection": COLLECTION})
+    found: list[dict[str, Any]] = response.raise_for_status().json()["results"]
+    return found
+
+
 def ask(client: httpx.Client, question: Question, k: int) -> Answer:
     begin = time.perf_counter()
-    response = client.post("/v1/search", json={"query": question.text, "k": k, "collection": COLLECTION})
+    found = search(client, question, k)
     milliseconds = 1000 * (time.perf_counter() - begin)
-    found: list[dict[str, Any]] = response.raise_for_status().json()["results"]
-    chunks = [passage["chunk_id"] for passage in found]
-    return Answer(chunks, [(passage["document_name"], passage["page"]) for passage in found], milliseconds)
+    return Answer([place_of(passage) for passage in found], milliseconds)
+
+
+def place_of(passage: Mapping[str, Any]) -> Place:
+    return passage["document_name"], passage["page"]
 
 
 def langchain(models: Path, files: Sequence[Path], asked: Sequence[Question]) -> list[Answer]:
@@ -139,12 +169,12 @@ def langchain(models: Path, files: Sequence[Path], asked: Sequence[Question]) ->
         questions.flush()
         encoder = str((models / "encoder").resolve())
         answers = langchain_script("retrieval_langchain.py", encoder, questions.name, str(K), *map(str, files))
-    return [Answer([], [(name, page) for name, page in found], milliseconds) for found, milliseconds in answers]
+    return [Answer([(name, page) for name, page in found], milliseconds) for found, milliseconds in answers]
 
 
-def rank(answer: Answer, question: Question) -> int | None:
+def rank(places: Sequence[Place], question: Question) -> int | None:
     """From 1; None if no passage among the first K lies on a right page."""
-    return next((at for at, place in enumerate(answer.places[:K], 1) if place in question.right), None)
+    return next((at for at, place in enumerate(places[:K], 1) if place in question.right), None)
 
 
 def measures(ranks: Sequence[int | None]) -> dict[str, list[float]]:
@@ -157,44 +187,77 @@ def measures(ranks: Sequence[int | None]) -> dict[str, list[float]]:
 
 
 def table(results: Mapping[str, Sequence[tuple[int | None, float]]]) -> None:
-    dense = measures([at for at, _ in results["dense"]])
+    found = {name: measures([at for at, _ in rows]) for name, rows in results.items()}
     for name, rows in results.items():
-        print(f"{name:10} p50 {statistics.median(ms for _, ms in rows):.0f} ms")
-        for measure, values in measures([at for at, _ in rows]).items():
+        print(f"{name:16} p50 {statistics.median(ms for _, ms in rows):.0f} ms")
+        for measure, values in found[name].items():
             line = f"  {measure:7} {interval(values).text(3)}"
-            if name != "dense":
-                better = [ours - theirs for ours, theirs in zip(values, dense[measure], strict=True)]
-                line += f"   to dense {interval(better).text(3)}"
+            for other in ("dense", f"{name}, untuned"):
+                if other in found and other != name:
+                    better = [ours - theirs for ours, theirs in zip(values, found[other][measure], strict=True)]
+                    line += f"   to {other} {interval(better).text(3)}"
             print(line)
     sys.stdout.flush()
 
 
-def tune(models: Path, asked: Sequence[Question], files: Sequence[Path], data: Path) -> None:
+def tune(models: Path, raw: Path, data: Path) -> None:
+    from models.params import load_params
+
+    params = load_params(REPOSITORY / "params.yaml")
+    manuals = {"validation": params.data.validation, "test": params.data.test}
+    files = [raw / name for names in manuals.values() for name in names]
+    found = {}
+    with server_over(files, data, models, TUNE_READ) as client:
+        for split, names in manuals.items():
+            found[split] = [rankings_of(client, question) for question in training_questions(names)]
+    plan = params.release.retrieval
+    ships = Weights(
+        plan.fusion_dense_weight / plan.fusion_lexical_weight,
+        plan.fusion_rerank_weight / plan.fusion_lexical_weight,
+        plan.fusion_k0,
+    )
+    tried = [Weights(*each) for each in itertools.product(TUNE_DENSE, TUNE_RERANK, TUNE_K0)]
+    depth = plan.rerank_depth
+    values = {
+        weights: {split: figures(own, weights, depth) for split, own in found.items()} for weights in {*tried, ships}
+    }
+    best = sorted(values, key=lambda weights: -statistics.fmean(values[weights]["validation"]["MRR@10"]))
+    for split, own in found.items():
+        print(f"\n{split}: {len(own)} questions, {len(manuals[split])} manuals; each beside those that ship, {ships}")
+        for weights in [ships, *(each for each in best[:TUNE_SHOWN] if each != ships)]:
+            print(f"dense {weights.dense:3}  rerank {weights.rerank:3}  k0 {weights.k0:4}", end="")
+            for measure, ours in values[weights][split].items():
+                better = [a - b for a, b in zip(ours, values[ships][split][measure], strict=True)]
+                print(f"   {measure} {statistics.fmean(ours):.3f} {interval(better).text(3)}", end="")
+            print(flush=True)
+
+
+def rankings_of(client: httpx.Client, question: Question) -> Rankings:
+    found = search(client, question, TUNE_ALL)
+    by_rank: dict[str, dict[int, int]] = {"dense": {}, "lexical": {}}
+    for passage in found:
+        for stage, own in by_rank.items():
+            if stage in passage["ranks"]:
+                own[passage["ranks"][stage]] = passage["chunk_id"]
+    # A number below 0 keeps the place of a passage that is not among those found.
+    ranked = {stage: [own.get(at, -at) for at in range(1, TUNE_DEPTH + 1)] for stage, own in by_rank.items()}
+    read = {p["chunk_id"]: p["sufficiency"] for p in found if p["sufficiency"] is not None}
+    return Rankings(question, **ranked, read=read, places={p["chunk_id"]: place_of(p) for p in found})
+
+
+def figures(asked: Sequence[Rankings], weights: Weights, depth: int) -> dict[str, list[float]]:
+    """As `services/api/retrieve.py` would order them with these weights, the first `depth` read."""
     from services.api.fuse import fuse
 
-    print(f"{len(asked)} training questions, {len(files)} manuals", flush=True)
-    rankings = {}
-    for stage in ("dense", "lexical"):
-        with stage_of(data, models, stage, files) as client:
-            rankings[stage] = [ask(client, question, DEPTH) for question in asked]
-    place = {chunk: where for answers in rankings.values() for answer in answers
-             for chunk, where in zip(answer.chunks, answer.places, strict=True)}  # fmt: skip
-
-    def figures(weight: float, k0: float) -> dict[str, list[float]]:
-        weights = {"dense": 1.0, "lexical": weight}
-        ranks = []
-        for at, question in enumerate(asked):
-            fused = fuse({stage: answers[at].chunks for stage, answers in rankings.items()}, weights, k0)
-            ranks.append(rank(Answer([], [place[chunk] for chunk in fused], 0.0), question))
-        return measures(ranks)
-
-    for stage, answers in rankings.items():
-        alone = measures([rank(answer, question) for answer, question in zip(answers, asked, strict=True)])
-        print(f"{stage:20} " + "  ".join(f"{name} {interval(values).text(3)}" for name, values in alone.items()))
-    for k0 in TUNE_K0:
-        for weight in TUNE_WEIGHTS:
-            means = {name: statistics.fmean(values) for name, values in figures(weight, k0).items()}
-            print(f"k0 {k0:3}  lexical {weight:3}   " + "  ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
+    ranks = []
+    for one in asked:
+        rankings = {"dense": one.dense, "lexical": one.lexical}
+        weighed = {"dense": weights.dense, "lexical": 1.0, "rerank": weights.rerank}
+        first = [item for item in list(fuse(rankings, weighed, weights.k0))[:depth] if item in one.read]
+        rankings["rerank"] = sorted(first, key=lambda item: (-one.read[item], item))
+        fused = [one.places[item] for item in fuse(rankings, weighed, weights.k0) if item in one.places]
+        ranks.append(rank(fused, one.question))
+    return measures(ranks)
 
 
 if __name__ == "__main__":
