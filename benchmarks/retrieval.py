@@ -4,9 +4,10 @@
     python benchmarks/retrieval.py --tune [--raw DIR] [--data DIR]
 
 Ingests the manuals through a fresh server and asks it every answerable question over HTTP, started anew for each stage
-with that stage's setting; the encoder as it came has an index of its own. LangChain runs the pipeline of `ingest_langchain.py`. Prints hit@1, hit@5 and MRR@10
-(a hit is a passage on a right page) with 95 % bootstrap intervals over questions, the difference to dense search with
-that of the paired bootstrap, and the median time of one search.
+with that stage's setting; the encoder as it came has an index of its own. LangChain runs the pipeline of
+`ingest_langchain.py`. Prints hit@1, hit@5 and MRR@10 (a hit is a passage on a right page) with 95 % bootstrap intervals
+over questions, the differences to dense search and to the encoder as it came with those of the paired bootstrap, and
+the median time of one search.
 
 `--tune` prints which weights and k0 of the fusion are best on the validation manuals of params.yaml, and what they gain
 on its test manuals over the ones that ship: `release.retrieval` is to be chosen by it, not by the gold set. Neither

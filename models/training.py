@@ -27,7 +27,6 @@ from models.progress import Steps
 from models.quiet import quiet
 from models.schedule import Schedule
 from services.core.encoder import cpu_has_bfloat16
-from services.core.process import keep_large_blocks
 
 Point = dict[str, float]
 # Batches are cut from stretches of this many batches, sorted by length: little padding, and still a random order.
@@ -120,7 +119,6 @@ def train(
             f"{schedule.micro_batch_size} on {_processes()} processes",
             remedy="Choose a batch_size that is a multiple of micro_batch_size times the number of processes.",
         )
-    keep_large_blocks()
     order = planned(lengths, schedule)
     args = _arguments(schedule, work, accumulation, log_every, len(order) // schedule.batch_size)
     first = args.process_index == 0

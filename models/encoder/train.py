@@ -35,6 +35,7 @@ from models.quiet import quiet
 from models.stage import run_stage
 from models.tracking import tracked
 from models.training import CURVE, train
+from services.core.process import keep_large_blocks
 from services.core.registry import ModelFiles, resolve
 
 NAME = "minilm-manuals"
@@ -70,6 +71,7 @@ def train_encoder(params: Params, models_dir: Path, prepared: Path, out: Path, c
         splits[name] = triples_of(read_examples(path, REMEDY))
         if not splits[name]:
             raise BadInput(path, "no question has a passage that answers it and one that does not", remedy=REMEDY)
+    keep_large_blocks()  # takes 12 GB then, and half the time
     torch.manual_seed(own.training.seed)  # the adapter starts from random numbers
     with quiet():
         encoder = SentenceTransformer(str(base.folder), device=device(), local_files_only=True)
