@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.registry import resolve
+from services.core.registry import read_manifest, resolve
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Vectors = NDArray[np.float32]
+ROLES = {"sentence": "encoder"}  # the setting -> the folder of its weights
 EMBED_BATCH = 32  # texts per forward pass: larger batches gain nothing on two cores and pad more
 
 
@@ -111,8 +112,13 @@ def open_encoder(kind: str, models_dir: Path, threads: int, device: str = "cpu")
     import torch
 
     torch.set_num_threads(threads)
-    files = resolve(models_dir, "encoder")
+    files = resolve(models_dir, ROLES[kind])
     return SentenceEncoder(files.folder, files.id, device)
+
+
+def encoder_id(kind: str, models_dir: Path) -> str:
+    """The id of the encoder that a setting names, without its weights. Raises ModelProblem."""
+    return HashingEncoder().id if kind == "hashing" else read_manifest(models_dir / ROLES[kind]).id
 
 
 def unit_rows(vectors: Vectors) -> Vectors:
