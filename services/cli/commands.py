@@ -61,7 +61,8 @@ def ingest_with_progress(client: Client, console: Console, files: Sequence[Path]
 def reindex_with_progress(client: Client, console: Console, collection: str | None) -> int:
     """Have documents of another encoder embedded anew, follow their jobs, say what was done; returns how many jobs did
     not succeed."""
-    asked = client.post("/v1/reindex", **({"collection": collection} if collection else {}))
+    params: dict[str, Any] = {"collection": collection} if collection else {}
+    asked = client.post("/v1/reindex", **params)
     encoder, done, passages = asked["encoder"], 0, 0
     if not asked["jobs"]:
         console.print(f"Nothing to do: no document waits to be embedded by {encoder}.", markup=False, highlight=False)
