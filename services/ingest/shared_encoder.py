@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.core.encoder import Encoder, Vectors, open_encoder
 from services.core.settings import Settings
 
 
-class SharedEncoder:
-    """Opened when the first worker needs it: idle ones hold no model. All get the same, and use it in turn."""
+def of_settings(settings: Settings) -> Encoder:
+    return open_encoder(settings.encoder, settings.models_dir, settings.torch_threads, settings.device)
 
-    def __init__(self) -> None:
-        self._opening = threading.Lock()
+
+class SharedEncoder:
+    """Made by `make` when the first worker needs it: idle ones hold no model. All get the same, and use it in turn."""
+
+    def __init__(self, make: Callable[[Settings], Encoder] = of_settings) -> None:
+        self._make = make
+        self._making = threading.Lock()
         self._encoder: Encoder | None = None
 
     def open(self, settings: Settings) -> Encoder:
         """The encoder that the settings name, from the first call on. Raises ModelProblem."""
-        with self._opening:
+        with self._making:
             if self._encoder is None:
-                opened = open_encoder(settings.encoder, settings.models_dir, settings.torch_threads, settings.device)
-                self._encoder = InTurn(opened)
+                self._encoder = InTurn(self._make(settings))
             return self._encoder
 
 

@@ -21,7 +21,7 @@ from services.api.resources import ApiResources
 from services.api.resources import open_resources as open_api
 from services.core import chunks, codec
 from services.core.catalog import Catalog, Document, new_document_id
-from services.core.encoder import HashingEncoder, Vectors, encoder_id
+from services.core.encoder import Encoder, HashingEncoder, Vectors, encoder_id
 from services.core.errors import ModelProblem
 from services.core.jobs import Job
 from services.core.keys import KeyStore
@@ -95,12 +95,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     catalog.close()
 
 
-class Given(SharedEncoder):
+def given(encoder: HashingEncoder) -> SharedEncoder:
     """One that a test brings, in place of that of the settings."""
-
-    def __init__(self, encoder: HashingEncoder) -> None:
-        super().__init__()
-        self._encoder = InTurn(encoder)
+    return SharedEncoder(lambda _: encoder)
 
 
 @dataclass
@@ -146,12 +143,12 @@ def test_progress_is_shown_and_a_broken_off_job_goes_on(desk: Desk) -> None:
             raise RuntimeError("a full disk")
 
     broken = Told(breaks_off)
-    assert desk.work(Given(broken)).status == "running"
+    assert desk.work(given(broken)).status == "running"
     assert shown == [(0, 0), (ENCODE_BATCH, 2 * ENCODE_BATCH + 5), (2 * ENCODE_BATCH, 2 * ENCODE_BATCH + 5)]
     assert desk.catalog.document(document.id) == document
     desk.catalog.jobs.release_all(JobKind.embed)
     heir = Told(lambda _: None)
-    assert desk.work(Given(heir)).status == "succeeded"
+    assert desk.work(given(heir)).status == "succeeded"
     assert heir.encoded == [5]
     _, texts = chunks.texts(desk.catalog.database, document.id)
     np.testing.assert_array_equal(desk.catalog.vectors(document.id, NOW.dim, NOW.id)[1], NOW.encode(texts))
@@ -236,7 +233,7 @@ def test_a_job_whose_document_is_deleted_is_cancelled(desk: Desk, when: str) -> 
     claimed = desk.catalog.jobs.claim("worker", 60, JobKind.embed)
     assert claimed is not None
     deletes(0)
-    worker = Embedder(desk.settings, desk.catalog, threading.Event(), Given(Told(deletes)))
+    worker = Embedder(desk.settings, desk.catalog, threading.Event(), given(Told(deletes)))
     worker._owner = "worker"
     worker.work_on(claimed)
     job = desk.catalog.jobs.get(claimed.id)
@@ -262,23 +259,29 @@ def test_the_worker_s_process_does_both_kinds_of_jobs(desk: Desk) -> None:
 
 
 def test_workers_share_one_encoder(desk: Desk) -> None:
-    shared = SharedEncoder()
-    barrier = threading.Barrier(8)
+    made = []
+
+    def slowly(settings: Settings) -> Encoder:
+        made.append(settings)
+        time.sleep(0.05)
+        return HashingEncoder()
+
+    shared, barrier = SharedEncoder(slowly), threading.Barrier(8)
 
     def opened(_: int) -> int:
         barrier.wait()
         return id(shared.open(desk.settings))
 
     with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(opened, range(8)))) == 1
+        assert len(set(pool.map(opened, range(8)))) == 1 == len(made)
     samples.publish(desk.catalog, "Alpha", encoder=OLD)
     queue(desk.catalog, NOW.id)
-    given = Given(told := Told(lambda _: None))
+    mine = given(told := Told(lambda _: None))
     stopping = threading.Event()
     paper = desk.send(story("the shared one", 3))
     for worker, kind in (
-        (Worker(desk.settings, desk.catalog, stopping, given), JobKind.ingest),
-        (Embedder(desk.settings, desk.catalog, stopping, given), JobKind.embed),
+        (Worker(desk.settings, desk.catalog, stopping, mine), JobKind.ingest),
+        (Embedder(desk.settings, desk.catalog, stopping, mine), JobKind.embed),
     ):
         worker._owner = "worker"
         job = desk.catalog.jobs.claim("worker", 60, kind)
