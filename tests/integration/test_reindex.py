@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from services.core.catalog import Catalog, Document, new_document_id
 from services.core.encoder import Encoder, HashingEncoder, Vectors, encoder_id
 from services.core.errors import ModelProblem
 from services.core.jobs import Job
-from services.core.keys import KeyStore
+from services.core.keys import SCOPES, KeyStore
 from services.core.lease import Lease
 from services.core.registry import read_manifest
 from services.core.reindex import queue
@@ -51,6 +51,7 @@ from tests.weightless import weightless
 
 OLD = HashingEncoder(dim=64)
 NOW = HashingEncoder()  # that of the settings `hashing`
+T = TypeVar("T")
 LINES = "\n".join(f"line {number} of the ledger" for number in range(2 * ENCODE_BATCH + 5))
 
 
@@ -300,7 +301,7 @@ def test_a_shared_encoder_is_used_in_turn() -> None:
         def token_spans(self, text: str) -> list[tuple[int, int]]:
             return alone(lambda: super(Lonely, self).token_spans(text))
 
-    def alone(act: Callable[[], Any]) -> Any:
+    def alone(act: Callable[[], T]) -> T:
         assert not inside, "two at once"
         inside.append("here")
         time.sleep(0.001)
@@ -378,10 +379,8 @@ def test_a_collection_can_be_named_and_a_key_reaches_its_own_only(tmp_path: Path
     names = ("mine", "theirs", "theirs too")
     ids = {name: samples.publish(catalog, name, name.replace(" ", "-"), encoder=OLD).id for name in names}
     keys = KeyStore(catalog.database)
-    writer, reader, limited = (
-        bearer(keys.create(scope, name=name, collections=collections)[1])
-        for scope, name, collections in (("write", "w", ()), ("read", "r", ()), ("write", "l", ["mine"]))
-    )
+    reader, writer = (bearer(keys.create(scope, name=scope)[1]) for scope in SCOPES[:2])
+    limited = bearer(keys.create("write", name="limited", collections=["mine"])[1])
 
     def queued(headers: dict[str, str], **params: str) -> list[str]:
         response = http.post("/v1/reindex", headers=headers, params=params)
