@@ -167,6 +167,10 @@ def _upload(_world: World, collection: str) -> tuple[dict[str, str], dict[str, A
     return {}, {"files": {"file": ("a.pdf", story(TOPIC, 1))}, "data": {"collection": collection}}
 
 
+def _query(_world: World, collection: str) -> tuple[dict[str, str], dict[str, Any]]:
+    return {}, {"params": {"collection": collection}}
+
+
 def _evaluate(_world: World, collection: str) -> tuple[dict[str, str], dict[str, Any]]:
     questions = jsonl(story_questions(TOPIC, f"{collection}.pdf", 1))
     return {}, {
@@ -204,6 +208,7 @@ ROWS = [
     Row("GET", "/v1/jobs/{job_id}", "read", "id", 200, _id("job")),
     Row("POST", "/v1/jobs/{job_id}/cancel", "write", "id", 202, _fresh("job")),
     Row("GET", "/v1/collections", "read", "list", 200, _plain()),
+    Row("POST", "/v1/reindex", "write", "collection", 202, _query),
     Row("POST", "/v1/rouge", "read", "free", 200, _plain(json=_ROUGE)),
     Row("POST", "/v1/evaluations", "write", "collection", 202, _evaluate),
     Row("GET", "/v1/evaluations", "read", "list", 200, _plain()),

@@ -6,10 +6,12 @@ import hashlib
 
 import numpy as np
 
+from services.core import chunks as stored_chunks
 from services.core.catalog import Catalog, Document, new_document_id
 from services.core.encoder import Encoder
 from services.core.jobs import Job
-from services.core.types import Box, Chunk, DocumentInfo, Page, PageKind, Word
+from services.core.reindex import queue, replace_vectors
+from services.core.types import Box, Chunk, DocumentInfo, JobKind, Page, PageKind, Word
 
 DIM = 8
 ENCODER = "test-encoder"
@@ -60,3 +62,15 @@ def finish(catalog: Catalog, job: Job, text: str, owner: str = "worker", encoder
     else:
         vectors = encoder.encode([each.embedding_text() for each in chunks])
         catalog.publish(job, owner, info, pages, chunks, vectors, encoder.id)
+
+
+def embed_anew(catalog: Catalog, encoder: Encoder, owner: str = "worker") -> list[Document]:
+    """Every document of another encoder, embedded by this one as a worker does it; none may be queued before."""
+    documents = []
+    for job in queue(catalog, encoder.id):
+        claimed = catalog.jobs.claim(owner, 60, JobKind.embed)
+        assert claimed is not None and claimed.id == job.id
+        _, texts = stored_chunks.texts(catalog.database, job.subject_id)
+        replace_vectors(catalog, claimed, owner, encoder.encode(texts), encoder.id)
+        documents.append(catalog.document(job.subject_id))
+    return documents

@@ -28,6 +28,7 @@ from services.core.catalog import Catalog
 from services.core.encoder import Encoder, open_encoder
 from services.core.lineage import ClassificationLog
 from services.core.registry import Release, resolve_release
+from services.core.reindex import count_of_others
 from services.core.settings import Settings
 from services.core.telemetry import Telemetry
 from services.core.vector_store import open_store
@@ -165,6 +166,13 @@ def _views(
     settings: Settings, catalog: Catalog, encoder: Encoder
 ) -> Iterator[tuple[IndexView | None, LexicalView | None]]:
     """The views that the setting `retrieval` needs, up to date; a library that none of them needs is not imported."""
+    if others := count_of_others(catalog.database, encoder.id):
+        fields = {"documents": others, "encoder": encoder.id}
+        _log.warning(
+            "%d documents are of another encoder and not found; `capstone reindex` brings them back",
+            others,
+            extra={"fields": fields},
+        )
     dense = _dense_view(settings, catalog, encoder) if settings.retrieval != "lexical" else None
     lexical = _lexical_view(catalog, encoder) if settings.retrieval != "dense" else None
     views: list[View] = [view for view in (dense, lexical) if view is not None]

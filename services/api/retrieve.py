@@ -121,7 +121,7 @@ class Retriever:
 
     def _diverse(self, fused: dict[int, float], k: int) -> list[int]:
         """`k` of the fused passages by maximal marginal relevance, which is the fused score over the largest there."""
-        vectors = chunks.vectors(self._catalog.database, list(fused), self._encoder.dim)
+        vectors = self._vectors(list(fused))
         there = [item for item in fused if item in vectors]
         if not there:
             return []
@@ -134,7 +134,17 @@ class Retriever:
     def _scored(self, items: Sequence[int], vector: Vectors, known: dict[int, float]) -> list[Hit]:
         """`items` with their cosine to `vector`: the one that is known, or that of the stored vector."""
         others = [item for item in items if item not in known]
-        stored = chunks.vectors(self._catalog.database, others, self._encoder.dim) if others else {}
+        stored = self._vectors(others) if others else {}
         cosines = {item: round(float(row @ vector), SCORE_DECIMALS) for item, row in stored.items()}
         scores = known | {item: min(1.0, max(-1.0, cosine)) for item, cosine in cosines.items()}
         return [Hit(item, scores[item]) for item in items if item in scores]
+
+    def _vectors(self, items: Sequence[int]) -> dict[int, Vectors]:
+        """The vector (dim,) of each of `items` that is there: the stored one. Where another encoder has embedded the
+        document anew since the views read it, ours is made here."""
+        database = self._catalog.database
+        found = chunks.vectors(database, items, self._encoder.id, self._encoder.dim)
+        if missing := [item for item in items if item not in found]:
+            texts = chunks.texts_of(database, missing)
+            found |= dict(zip(texts, self._encoder.encode(list(texts.values())), strict=True))
+        return found

@@ -286,6 +286,19 @@ def documents(
             commands.list_documents(client, console, collection)
 
 
+@app.command()
+def reindex(
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="only this collection")] = None,
+    url: Url = _URL,
+) -> None:
+    """Have documents that another encoder has embedded embedded anew, so that they are found again."""
+    console = Console()
+    with _connected(url, console) as client:
+        failed = commands.reindex_with_progress(client, console, collection)
+    if failed:
+        raise typer.Exit(1)
+
+
 WithoutRegistry = Annotated[bool, typer.Option("--without-registry", help="leave the releases in MLflow out")]
 
 

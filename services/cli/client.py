@@ -41,8 +41,8 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return self._send("GET", path, params=params).json()
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self._send("POST", path, json=body).json()
+    def post(self, path: str, body: dict[str, Any] | None = None, **params: Any) -> Any:
+        return self._send("POST", path, json=body, params=params).json()
 
     def delete(self, path: str) -> None:
         self._send("DELETE", path)

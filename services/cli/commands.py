@@ -54,9 +54,45 @@ def ingest_with_progress(client: Client, console: Console, files: Sequence[Path]
                 progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
             if job["status"] != "succeeded":
                 failed += 1
-                reason = f"{job['error']['detail']} ({job['error']['code']})" if job["error"] else job["status"]
-                console.print(f"[red]{escape(path.name)}[/red]: {escape(reason)}")
+                _print_reason(console, path.name, job)
     return failed
+
+
+def reindex_with_progress(client: Client, console: Console, collection: str | None) -> int:
+    """Have documents of another encoder embedded anew, follow their jobs, say what was done; returns how many jobs did
+    not succeed."""
+    params: dict[str, Any] = {"collection": collection} if collection else {}
+    asked = client.post("/v1/reindex", **params)
+    encoder, done, passages = asked["encoder"], 0, 0
+    if not asked["jobs"]:
+        console.print(f"Nothing to do: no document waits to be embedded by {encoder}.", markup=False, highlight=False)
+        return 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("passages"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        for queued in asked["jobs"]:
+            name, job = _name_of(client, queued["document_id"]), queued
+            task = progress.add_task(escape(name), total=None)
+            for _, job in client.events("GET", f"/v1/jobs/{queued['id']}"):
+                progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
+            if job["status"] == "succeeded":
+                done, passages = done + 1, passages + job["progress"]["total"]
+            else:
+                _print_reason(console, name, job)
+    counted = f"{done:,} document{'' if done == 1 else 's'}, {passages:,} passage{'' if passages == 1 else 's'}"
+    console.print(f"{counted}, embedded by {encoder}", markup=False, highlight=False)
+    return len(asked["jobs"]) - done
+
+
+def _name_of(client: Client, document_id: str) -> str:
+    try:
+        return str(client.get(f"/v1/documents/{document_id}")["name"])
+    except ClientError:  # it was deleted meanwhile
+        return document_id
+
+
+def _print_reason(console: Console, name: str, job: dict[str, Any]) -> None:
+    reason = f"{job['error']['detail']} ({job['error']['code']})" if job["error"] else job["status"]
+    console.print(f"[red]{escape(name)}[/red]: {escape(reason)}")
 
 
 def evaluate_and_show(

@@ -1,8 +1,4 @@
-"""The SQL truth: documents, pages, chunks with their vectors, answers, and the log of changes that views follow.
-
-Whatever is published or deleted gets the next sequence number in the same transaction. The counter row stays locked
-until that transaction ends, so numbers become visible in their order: a view that has applied n has missed nothing.
-"""
+"""The SQL truth: documents, pages, chunks with their vectors, answers, and (change_log.py) what views follow."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, 
 from sqlalchemy.exc import IntegrityError
 
 from services.core import codec
+from services.core.change_log import Change, changes_after, last_publish, log_change, next_seq
 from services.core.database import Database
 from services.core.errors import NotFound, RestoreUnfinished
 from services.core.jobs import Job, JobQueue
@@ -49,23 +46,7 @@ class Document:
     status: str  # queued | running | ready | failed | cancelled
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    seq: int
-    kind: str  # publish | delete
-    collection: str
-    document_id: str
-    document_seq: int
-    chunk_count: int
-    encoder_id: str
-
-    @property
-    def chunk_ids(self) -> NDArray[np.int64]:
-        return codec.chunk_ids(self.document_seq, self.chunk_count)
-
-
 _DOCUMENT_FIELDS = tuple(documents.c[name] for name in Document.__dataclass_fields__ if name != "status")
-_CHANGE_FIELDS = tuple(changes.c[name] for name in Change.__dataclass_fields__)
 
 
 class Catalog:
@@ -152,21 +133,15 @@ class Catalog:
             return [_document_of(row) for row in connection.execute(query)]
 
     def delete_document(self, document_id: str, within: Within = ALL) -> None:
-        """Remove a document and everything derived from it, and stop its job. Raises NotFound."""
+        """Remove a document and everything derived from it, and stop its jobs. Raises NotFound."""
         with self.database.write() as connection:
-            seq = self._next_seq(connection)
+            seq = next_seq(connection)
             row = connection.execute(_documents().where(_seen(document_id, within))).first()
             if row is None:
                 raise NotFound(f"There is no document {document_id!r}.")
-            if row.job_status in (JobStatus.queued, JobStatus.running):
-                self.jobs.stop(connection, row.job_id, row.job_status)
-            published = connection.execute(
-                select(changes.c.seq, changes.c.chunk_count, changes.c.encoder_id).where(
-                    changes.c.document_id == document_id, changes.c.kind == "publish"
-                )
-            ).first()
-            if published is not None:
-                self._log(connection, seq, "delete", row, published.seq, published.chunk_count, published.encoder_id)
+            self.jobs.stop_all(connection, document_id)
+            if (last := last_publish(connection, document_id)) is not None:
+                log_change(connection, seq, "delete", row, last.document_seq, last.chunk_count, last.encoder_id)
             connection.execute(delete(documents).where(documents.c.id == document_id))
 
     def document_count(self) -> int:
@@ -196,7 +171,7 @@ class Catalog:
         if len(vectors) != len(document_chunks):
             raise ValueError(f"{len(vectors)} vectors for {len(document_chunks)} chunks")
         with self.database.write() as connection:
-            seq = self._next_seq(connection)
+            seq = next_seq(connection)
             self.jobs.finish(connection, job.id, owner, JobStatus.succeeded, total=info.page_count)
             connection.execute(
                 update(documents)
@@ -221,7 +196,7 @@ class Catalog:
             if rows:
                 connection.execute(insert(chunks), rows)
             row = connection.execute(_documents().where(documents.c.id == job.subject_id)).one()
-            self._log(connection, seq, "publish", row, seq, len(rows), encoder_id)
+            log_change(connection, seq, "publish", row, seq, len(rows), encoder_id)
 
     def page(self, document_id: str, number: int, within: Within = ALL) -> Page:
         """A stored page of a published document. Raises NotFound."""
@@ -241,13 +216,17 @@ class Catalog:
             return connection.execute(select(func.max(changes.c.seq))).scalar() or 0
 
     def changes_after(self, seq: int, limit: int) -> list[Change]:
-        query = select(*_CHANGE_FIELDS).where(changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         with self.database.read() as connection:
-            return [Change(**row._mapping) for row in connection.execute(query)]
+            return changes_after(connection, seq, limit)
 
-    def vectors(self, document_id: str, dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Chunk ids of shape (n,) and vectors of shape (n, dim); n is 0 when the document has been deleted."""
+    def vectors(
+        self, document_id: str, dim: int, encoder_id: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Chunk ids of shape (n,) and vectors of shape (n, dim); n is 0 when the document has been deleted, or its
+        vectors are not those of the encoder that is named."""
         query = select(chunks.c.id, chunks.c.vector).where(chunks.c.document_id == document_id)
+        if encoder_id is not None:
+            query = query.join(documents).where(documents.c.encoder_id == encoder_id)
         with self.database.read() as connection:
             rows = connection.execute(query.order_by(chunks.c.ordinal)).all()
         ids = np.array([row.id for row in rows], np.int64)
@@ -298,26 +277,6 @@ class Catalog:
     def _by_hash(self, connection: Connection, collection: str, sha256: str) -> str | None:
         query = select(documents.c.id).where(documents.c.collection == collection, documents.c.sha256 == sha256)
         return connection.execute(query).scalar()
-
-    def _next_seq(self, connection: Connection) -> int:
-        """The next sequence number. Locks the counter until the caller's transaction ends."""
-        bump = update(counters).where(counters.c.name == "seq").values(value=counters.c.value + 1)
-        return int(connection.execute(bump.returning(counters.c.value)).scalar_one())
-
-    def _log(
-        self, connection: Connection, seq: int, kind: str, document: Any, document_seq: int, count: int, encoder_id: str
-    ) -> None:
-        connection.execute(
-            insert(changes).values(
-                seq=seq,
-                kind=kind,
-                collection=document.collection,
-                document_id=document.id,
-                document_seq=document_seq,
-                chunk_count=count,
-                encoder_id=encoder_id,
-            )
-        )
 
 
 def new_document_id() -> str:

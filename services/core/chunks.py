@@ -26,19 +26,30 @@ def existing(database: Database, ids: Sequence[int]) -> set[int]:
         return {found for query in queries for found in connection.execute(query).scalars()}
 
 
-def texts(database: Database, document_id: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Chunk ids (n,) of a document and n texts as the encoder read them; n is 0 when it has been deleted."""
+def texts(database: Database, document_id: str, encoder_id: str | None = None) -> tuple[NDArray[np.int64], list[str]]:
+    """Chunk ids (n,) of a document and n texts as the encoder read them; n is 0 when it has been deleted, or its
+    vectors are not those of the encoder that is named."""
     query = select(chunks.c.id, chunks.c.section, chunks.c.text).where(chunks.c.document_id == document_id)
+    if encoder_id is not None:
+        query = query.join(documents).where(documents.c.encoder_id == encoder_id)
     with database.read() as connection:
         rows = connection.execute(query.order_by(chunks.c.ordinal)).all()
     return np.array([row.id for row in rows], np.int64), [embedding_text(row.section, row.text) for row in rows]
 
 
-def vectors(database: Database, ids: Sequence[int], dim: int) -> dict[int, NDArray[np.float32]]:
-    """The vectors (dim,) of those of `ids` that are there."""
+def texts_of(database: Database, ids: Sequence[int]) -> dict[int, str]:
+    """The texts, as an encoder reads them, of those of `ids` that are there."""
+    query = select(chunks.c.id, chunks.c.section, chunks.c.text)
     with database.read() as connection:
-        queries = (select(chunks.c.id, chunks.c.vector).where(chunks.c.id.in_(some)) for some in _lists(ids))
-        rows = [row for query in queries for row in connection.execute(query)]
+        rows = [row for some in _lists(ids) for row in connection.execute(query.where(chunks.c.id.in_(some)))]
+    return {row.id: embedding_text(row.section, row.text) for row in rows}
+
+
+def vectors(database: Database, ids: Sequence[int], encoder_id: str, dim: int) -> dict[int, NDArray[np.float32]]:
+    """The vectors (dim,) of those of `ids` that are there, and are of documents of that encoder."""
+    query = select(chunks.c.id, chunks.c.vector).join(documents).where(documents.c.encoder_id == encoder_id)
+    with database.read() as connection:
+        rows = [row for some in _lists(ids) for row in connection.execute(query.where(chunks.c.id.in_(some)))]
     return {row.id: codec.unpack_vectors(row.vector, dim)[0] for row in rows}
 
 

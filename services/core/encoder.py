@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.registry import resolve
+from services.core.registry import read_manifest, resolve
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -116,6 +116,11 @@ def open_encoder(kind: str, models_dir: Path, threads: int, device: str = "cpu")
     torch.set_num_threads(threads)
     files = resolve(models_dir, ENCODERS[kind])
     return SentenceEncoder(files.folder, files.id, device)
+
+
+def encoder_id(kind: str, models_dir: Path) -> str:
+    """The id of the encoder that a setting names, without its weights. Raises ModelProblem."""
+    return HashingEncoder().id if kind == "hashing" else read_manifest(models_dir / ENCODERS[kind]).id
 
 
 def unit_rows(vectors: Vectors) -> Vectors:

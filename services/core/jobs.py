@@ -202,6 +202,12 @@ class JobQueue:
             values |= {"status": JobStatus.cancelled, "finished_at": self._db.now(connection)}
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
 
+    def stop_all(self, connection: Connection, subject_id: str) -> None:
+        """`stop` every open job about that subject, whatever its kind."""
+        open_ones = (jobs.c.subject_id == subject_id) & jobs.c.status.in_((JobStatus.queued, JobStatus.running))
+        for row in connection.execute(select(jobs.c.id, jobs.c.status).where(open_ones).with_for_update()).all():
+            self.stop(connection, row.id, row.status)
+
     def release_all(self, kind: JobKind = JobKind.ingest) -> int:
         """Free every lease of this `kind`. Only for a worker that knows it is alone (it holds the kind's lock)."""
         with self._db.write() as connection:

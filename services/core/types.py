@@ -90,6 +90,7 @@ class DocumentInfo:
 
 class JobKind(StrEnum):
     ingest = "ingest"
+    embed = "embed"  # the stored chunks of a document, by another encoder than before
     evaluation = "evaluation"
     drift = "drift"
     retraining = "retraining"

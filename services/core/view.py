@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core import chunks
-from services.core.catalog import Catalog, Change
+from services.core.catalog import Catalog
+from services.core.change_log import Change
 from services.core.lexical import LexicalIndex
 from services.core.types import Hit
 from services.core.vector_store import VectorStore
@@ -35,7 +36,11 @@ class Found:
 
 
 class View(ABC):
-    """Documents of another encoder than `encoder_id` are passed over: their vectors cannot be compared."""
+    """Documents of another encoder than `encoder_id` are passed over: their vectors cannot be compared.
+
+    One that another encoder embeds anew (reindex.py) stays in a view that holds it, with the vectors of the old one,
+    until it is deleted; a view that has yet to read it finds the vectors of the new one, and passes it over.
+    """
 
     def __init__(self, catalog: Catalog, index: VectorStore | LexicalIndex, encoder_id: str) -> None:
         self._catalog = catalog
@@ -46,7 +51,8 @@ class View(ABC):
 
     @abstractmethod
     def _publish(self, change: Change) -> None:
-        """Put the chunks of a published document in; there are none if a later change deletes it."""
+        """Put the chunks of a published document in; there are none if a later change deletes it, or publishes it with
+        vectors of another encoder."""
 
     def catch_up(self) -> int:
         """Apply every committed change; returns the sequence number reached."""
@@ -67,11 +73,9 @@ class View(ABC):
             return applied
 
     def _apply(self, change: Change) -> None:
-        if change.encoder_id != self._encoder_id:
-            return
-        if change.kind == "delete":
+        if change.kind == "delete":  # of whatever encoder: it may be in from before it was embedded anew
             self._index.remove(change.collection, change.chunk_ids)
-        else:
+        elif change.encoder_id == self._encoder_id:
             self._publish(change)
 
     def _find(self, fetch: Callable[[int], list[Hit]], k: int) -> Found:
@@ -115,7 +119,7 @@ class IndexView(View):
         self._dim = dim
 
     def _publish(self, change: Change) -> None:
-        ids, vectors = self._catalog.vectors(change.document_id, self._dim)
+        ids, vectors = self._catalog.vectors(change.document_id, self._dim, self._encoder_id)
         if len(ids):
             self._store.add(change.collection, ids, vectors)
 
@@ -132,7 +136,7 @@ class LexicalView(View):
         self._lexical = index
 
     def _publish(self, change: Change) -> None:
-        ids, texts = chunks.texts(self._catalog.database, change.document_id)
+        ids, texts = chunks.texts(self._catalog.database, change.document_id, self._encoder_id)
         if len(ids):
             self._lexical.add(change.collection, ids, texts)
 

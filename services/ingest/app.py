@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from services.core.http import Room, own_settings, service_app
 from services.core.settings import MIB, Settings
 from services.ingest.resources import IngestResources, open_resources
-from services.ingest.routes import documents, jobs, pages
+from services.ingest.routes import documents, jobs, pages, reindex
 
 _MULTIPART_OVERHEAD_BYTES = MIB
 
@@ -17,7 +17,7 @@ _MULTIPART_OVERHEAD_BYTES = MIB
 def room(settings: Settings, resources: IngestResources | None = None) -> Room:
     return Room(
         name="ingest",
-        routers=[documents.router, pages.router, jobs.router],
+        routers=[documents.router, pages.router, jobs.router, reindex.router],
         open=lambda telemetry: nullcontext(resources) if resources else open_resources(settings, telemetry),
     )
 

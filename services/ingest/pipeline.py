@@ -6,27 +6,24 @@ batch. Nothing of a document can be seen before `Catalog.publish` commits all of
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core import codec
 from services.core.catalog import Catalog
 from services.core.encoder import Encoder
 from services.core.errors import DocumentProblem
 from services.core.lease import Lease
 from services.core.types import Chunk, Page
+from services.ingest.batches import embed
 from services.ingest.chunk import chunk_pages
 from services.ingest.layout import assemble
 from services.ingest.pdf.raw import RawInfo, RawPage, page_from_json, page_to_json
 from services.ingest.pdf.sandbox import ParseLimits, open_pdf
 
-PAGE, VECTORS = "page.2", "vectors"  # kinds of checkpoint; pages of an older form are parsed anew
-ENCODE_BATCH = 32  # chunks between two checkpoints
-_DIGEST_BYTES = 32
+PAGE = "page.2"  # kind of checkpoint; pages of an older form are parsed anew
 
 
 class IngestPipeline:
@@ -68,20 +65,11 @@ class IngestPipeline:
     def _encode(
         self, lease: Lease, encoder: Encoder, pages: Sequence[Page], chunks: Sequence[Chunk]
     ) -> NDArray[np.float32]:
-        kept = self._catalog.jobs.checkpoints(lease.job.id, VECTORS)
-        parts = [np.empty((0, encoder.dim), np.float32)]
-        for start in range(0, len(chunks), ENCODE_BATCH):
-            texts = [chunk.embedding_text() for chunk in chunks[start : start + ENCODE_BATCH]]
-            digest = hashlib.sha256("\0".join([encoder.id, *texts]).encode()).digest()
-            payload = kept.get(start, b"")
-            if payload[:_DIGEST_BYTES] != digest:  # not encoded yet, or by other code before an upgrade
-                lease.check()
-                end = start + len(texts)
-                done = chunks[end].page - 1 if end < len(chunks) else len(pages)
-                payload = digest + codec.pack_vectors(encoder.encode(texts))
-                self._checkpoint(lease, VECTORS, start, payload, done=done, total=len(pages))
-            parts.append(codec.unpack_vectors(payload[_DIGEST_BYTES:], encoder.dim))
-        return np.concatenate(parts)
+        def done(embedded: int) -> int:
+            return chunks[embedded].page - 1 if embedded < len(chunks) else len(pages)
+
+        texts = [chunk.embedding_text() for chunk in chunks]
+        return embed(self._catalog.jobs, lease, encoder, texts, done, total=len(pages))
 
     def _checkpoint(self, lease: Lease, kind: str, number: int, payload: bytes, *, done: int, total: int) -> None:
         self._catalog.jobs.checkpoint(lease.job.id, lease.owner, kind, number, payload, done=done, total=total)

@@ -31,7 +31,7 @@ class JobOut(BaseModel):
         return cls(
             id=job.id,
             kind=job.kind,
-            document_id=job.subject_id if job.kind == JobKind.ingest else None,
+            document_id=job.subject_id if job.kind in (JobKind.ingest, JobKind.embed) else None,
             evaluation_id=job.subject_id if job.kind == JobKind.evaluation else None,
             drift_window_id=job.subject_id if job.kind == JobKind.drift else None,
             retraining_run_id=job.subject_id if job.kind == JobKind.retraining else None,
@@ -42,6 +42,11 @@ class JobOut(BaseModel):
             started_at=iso(job.started_at),
             finished_at=iso(job.finished_at),
         )
+
+
+class ReindexOut(BaseModel):
+    encoder: str  # the platform's now
+    jobs: list[JobOut]  # one for each document that waited for it
 
 
 class DocumentOut(BaseModel):
@@ -58,6 +63,7 @@ class DocumentOut(BaseModel):
     author: str | None
     hidden_text_pages: list[int] | None  # with text that cannot be seen on them; it is never retrieved
     scanned_pages: list[int] | None  # with text that lies unpainted over a picture, as OCR leaves it
+    encoder: str | None  # that made its vectors: it is found while this is the platform's
     created_at: str | None
 
     @classmethod
@@ -77,6 +83,7 @@ class DocumentOut(BaseModel):
             author=document.author,
             hidden_text_pages=document.hidden_text_pages,
             scanned_pages=document.scanned_pages,
+            encoder=document.encoder_id,
             created_at=iso(document.created_at),
         )
 

@@ -15,18 +15,7 @@ from tests.papers import story, story_page
 from tests.pdfs import encrypted_pdf, text_pdf
 from tests.questions import jsonl, story_questions
 from tests.server import CAPSTONE, NO_WEIGHTS, Server, free_port
-
-Done = subprocess.CompletedProcess[str]
-
-
-def capstone(*words: object, url: str = "") -> Done:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("CAPSTONE_")}
-    env |= {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"} | ({"CAPSTONE_URL": url} if url else {})
-    done = subprocess.run(
-        [CAPSTONE, *map(str, words)], env=env, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+from tests.terminal import capstone
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +145,7 @@ def test_nothing_found_is_said(url: str) -> None:
         ["lineage", "x"],
         ["evaluate", "x"],
         ["ingest", EXAMPLE],
+        ["reindex"],
     ],
     ids=lambda words: str(words[0]),
 )
@@ -207,6 +197,7 @@ def test_help_lists_the_commands() -> None:
         "evaluate",
         "gate",
         "documents",
+        "reindex",
         "status",
     )
     for command in commands:

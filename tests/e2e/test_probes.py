@@ -26,7 +26,13 @@ PATHS = {
         "/v1/chat/completions",
         "/v1/embeddings",
     },
-    "ingest": {"/v1/documents", "/v1/documents/{document_id}", "/v1/jobs/{job_id}", "/v1/collections"},
+    "ingest": {
+        "/v1/documents",
+        "/v1/documents/{document_id}",
+        "/v1/jobs/{job_id}",
+        "/v1/collections",
+        "/v1/reindex",
+    },
     "eval": {
         "/v1/rouge",
         "/v1/evaluations",

@@ -251,6 +251,8 @@ def test_chunks_are_read_by_id_in_any_number(tmp_path: Path) -> None:
         assert texts[7] == "Part > Section\nline 7"
         asked = [*all_ids.tolist(), 10**12]
         assert chunks.existing(database, asked) == set(all_ids.tolist())
-        rows = chunks.vectors(database, asked, resources.encoder.dim)
+        rows = chunks.vectors(database, asked, resources.encoder.id, resources.encoder.dim)
         assert np.array_equal(rows[int(all_ids[1_100])], resources.encoder.encode([texts[1_100]])[0])
         assert len(rows) == 1_200
+        assert chunks.vectors(database, asked, "another", resources.encoder.dim) == {}
+        assert chunks.texts_of(database, asked) == dict(zip(all_ids.tolist(), texts, strict=True))

@@ -20,8 +20,9 @@ from services.core.lease import Lease
 from services.core.settings import Settings
 from services.core.tables import checkpoints
 from services.core.types import JobStatus
+from services.ingest.batches import ENCODE_BATCH, VECTORS
 from services.ingest.files import FileStore
-from services.ingest.pipeline import ENCODE_BATCH, PAGE, VECTORS, IngestPipeline
+from services.ingest.pipeline import PAGE, IngestPipeline
 from services.ingest.resources import parse_limits
 from services.ingest.worker import Worker
 from tests import poison

@@ -14,7 +14,7 @@ api:
   {image: api, own: true, port: 8000, route: true, data: scratch, weights: true, reaches: [postgres, chroma, mlflow],
    queue: {metric: queue_waiting, labels: {queue: generator}}}
 ingest:
-  {image: ingest, own: true, port: 8000, route: true, data: documents, reaches: [postgres]}
+  {image: ingest, own: true, port: 8000, route: true, data: documents, weights: true, reaches: [postgres]}
 ingest-worker:
   {image: ingest, own: true, module: services.ingest.worker, data: documents, weights: true, reaches: [postgres],
    queue: {metric: ingest_jobs_open, of: ingest}}
