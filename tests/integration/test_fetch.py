@@ -471,7 +471,7 @@ def test_an_adapter_is_added_to_the_encoder_as_peft_adds_it(bert_folder: Path, t
     base, ours = resolve(out, "encoder"), resolve(out, "encoder-tuned")
     assert ours.id != base.id and entries(out) == {"encoder", "encoder-tuned"}
     model = BertModel.from_pretrained(base.folder, local_files_only=True)
-    theirs = PeftModel.from_pretrained(model, str(tmp_path / "adapter")).merge_and_unload().state_dict()  # type: ignore[operator]
+    theirs = PeftModel.from_pretrained(model, str(tmp_path / "adapter")).merge_and_unload().state_dict()
     found = load_file(ours.folder / "model.safetensors")
     plain = load_file(base.folder / "model.safetensors")
     assert found.keys() == plain.keys()
