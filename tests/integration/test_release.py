@@ -154,7 +154,7 @@ def test_a_base_that_is_another_is_refused(places: Places) -> None:
     shutil.rmtree(places.models_dir / "classifier-base")
     make_base(places.models_dir, seed=8)
     make_encoder(places.models_dir, dim=16)
-    refused(places, "made for the encoder tiny-encoder@")
+    refused(places, "made for the encoder-tuned tiny-encoder@")
     make_encoder(places.models_dir)
     for role in ("generator", "classifier-base"):
         shutil.rmtree(places.models_dir / role)
