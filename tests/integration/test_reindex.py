@@ -328,9 +328,9 @@ def test_a_shared_encoder_is_used_in_turn() -> None:
 def test_the_id_of_an_encoder_is_known_without_its_weights(tmp_path: Path) -> None:
     assert encoder_id("hashing", tmp_path) == NOW.id
     with pytest.raises(ModelProblem, match="capstone fetch"):
-        encoder_id("sentence", tmp_path)
+        encoder_id("tuned", tmp_path)
     make_encoder(tmp_path)  # a manifest, but nothing to encode with
-    assert encoder_id("sentence", tmp_path) == read_manifest(tmp_path / "encoder").id
+    assert encoder_id("tuned", tmp_path) == read_manifest(tmp_path / "encoder-tuned").id
 
 
 # HTTP -------------------------------------------------------------------------------------------------------------
@@ -399,12 +399,12 @@ def test_a_collection_can_be_named_and_a_key_reaches_its_own_only(tmp_path: Path
 
 
 def test_it_takes_the_manifest_of_the_weights_and_no_more(tmp_path: Path) -> None:
-    settings = weightless(tmp_path, models_dir=tmp_path / "models", encoder="sentence")
+    settings = weightless(tmp_path, models_dir=tmp_path / "models", encoder="tuned")
     with TestClient(create_ingest(settings)) as http:
         assert "capstone fetch" in problem_of(http.post("/v1/reindex"), 503, "model_problem")["detail"]
         make_encoder(settings.models_dir)
         assert http.post("/v1/reindex").json() == {
-            "encoder": encoder_id("sentence", settings.models_dir),
+            "encoder": encoder_id("tuned", settings.models_dir),
             "jobs": [],
         }
 

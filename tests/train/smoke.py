@@ -29,9 +29,22 @@ from tests.checks import Checks
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 8 * 60
-STAGES = ("train_classifier", "train_generator")
-WEIGHTS = ("classifier/model/model.safetensors", "generator/adapter/adapter_model.safetensors")
-REPORTS = ("classifier.json", "classifier.md", "generator.json", "generator.md", "generator.svg", "metrics.json")
+STAGES = ("train_encoder", "train_classifier", "train_generator")
+WEIGHTS = (
+    "models/encoder/adapter/adapter_model.safetensors",
+    "data/train/classifier/model/model.safetensors",
+    "data/train/generator/adapter/adapter_model.safetensors",
+)
+REPORTS = (
+    "encoder.json",
+    "encoder.md",
+    "classifier.json",
+    "classifier.md",
+    "generator.json",
+    "generator.md",
+    "generator.svg",
+    "metrics.json",
+)
 
 console = Console(highlight=False)
 
@@ -85,11 +98,11 @@ def check_outputs(checks: Checks, clone: Path) -> None:
 
 def check_repeatable(checks: Checks, clone: Path) -> None:
     """Train once more from nothing. On one machine with the same number of threads every byte is the same."""
-    before = {name: sha256_of(clone / "data" / "train" / name) for name in WEIGHTS}
+    before = {name: sha256_of(clone / name) for name in WEIGHTS}
     figures = metrics(clone)
     done = repro(clone, "--force", "--single-item", *STAGES, capture=True)
     checks.check("training again", done.returncode == 0, done.stderr[-300:])
-    after = {name: sha256_of(clone / "data" / "train" / name) for name in WEIGHTS}
+    after = {name: sha256_of(clone / name) for name in WEIGHTS}
     checks.check("gives the same weights", before == after, "" if before == after else f"{before} {after}")
     done = repro(clone, capture=True)
     now = metrics(clone)
