@@ -12,6 +12,7 @@ the median time of one search.
 `--tune` prints which weights and k0 of the fusion are best on the validation manuals of params.yaml, and what they gain
 on its test manuals over the ones that ship: `release.retrieval` is to be chosen by it, not by the gold set. Neither
 encoder nor classifier was trained on these manuals. Each question is asked once, and its rankings are fused again here.
+The last row of each table is the encoder as it came, with the weights that ship.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ingest import langchain_script, pdf_files, upload, wait_for
 
 K = 10
 COLLECTION = "benchmark"
+UNTUNED = "sentence"  # CAPSTONE_ENCODER: as it came
 # Each stage by its settings; `default` is what serves: both rankings, and the first passages read and ranked anew. The
 # last two have the encoder as it came, before it was tuned.
 STAGES = {
@@ -41,8 +43,8 @@ STAGES = {
     "lexical": {"CAPSTONE_RETRIEVAL": "lexical", "CAPSTONE_RERANK_DEPTH": "0"},
     "hybrid": {"CAPSTONE_RETRIEVAL": "hybrid", "CAPSTONE_RERANK_DEPTH": "0"},
     "default": {},
-    "dense, untuned": {"CAPSTONE_RETRIEVAL": "dense", "CAPSTONE_RERANK_DEPTH": "0", "CAPSTONE_ENCODER": "sentence"},
-    "default, untuned": {"CAPSTONE_ENCODER": "sentence"},
+    "dense, untuned": {"CAPSTONE_RETRIEVAL": "dense", "CAPSTONE_RERANK_DEPTH": "0", "CAPSTONE_ENCODER": UNTUNED},
+    "default, untuned": {"CAPSTONE_ENCODER": UNTUNED},
 }
 SHARED = REPOSITORY.parent / "shared"
 TUNE_ALL = 100  # passages asked for: those that are not among them have no chance of a place among K
@@ -207,10 +209,13 @@ def tune(models: Path, raw: Path, data: Path) -> None:
     params = load_params(REPOSITORY / "params.yaml")
     manuals = {"validation": params.data.validation, "test": params.data.test}
     files = [raw / name for names in manuals.values() for name in names]
-    found = {}
-    with server_over(files, data, models, TUNE_READ) as client:
-        for split, names in manuals.items():
-            found[split] = [rankings_of(client, question) for question in training_questions(names)]
+    found: dict[str, dict[str, list[Rankings]]] = {}  # by encoder and split
+    for encoder in ("tuned", UNTUNED):
+        with server_over(files, data / encoder, models, TUNE_READ | {"CAPSTONE_ENCODER": encoder}) as client:
+            found[encoder] = {
+                split: [rankings_of(client, question) for question in training_questions(names)]
+                for split, names in manuals.items()
+            }
     plan = params.release.retrieval
     ships = Weights(
         plan.fusion_dense_weight / plan.fusion_lexical_weight,
@@ -220,17 +225,25 @@ def tune(models: Path, raw: Path, data: Path) -> None:
     tried = [Weights(*each) for each in itertools.product(TUNE_DENSE, TUNE_RERANK, TUNE_K0)]
     depth = plan.rerank_depth
     values = {
-        weights: {split: figures(own, weights, depth) for split, own in found.items()} for weights in {*tried, ships}
+        weights: {split: figures(own, weights, depth) for split, own in found["tuned"].items()}
+        for weights in {*tried, ships}
     }
+    untuned = {split: figures(own, ships, depth) for split, own in found[UNTUNED].items()}
     best = sorted(values, key=lambda weights: -statistics.fmean(values[weights]["validation"]["MRR@10"]))
-    for split, own in found.items():
-        print(f"\n{split}: {len(own)} questions, {len(manuals[split])} manuals; each beside those that ship, {ships}")
+    for split, names in manuals.items():
+        print(f"\n{split}: {len(found['tuned'][split])} questions, {len(names)} manuals; each beside those that ship")
         for weights in [ships, *(each for each in best[:TUNE_SHOWN] if each != ships)]:
-            print(f"dense {weights.dense:3}  rerank {weights.rerank:3}  k0 {weights.k0:4}", end="")
-            for measure, ours in values[weights][split].items():
-                better = [a - b for a, b in zip(ours, values[ships][split][measure], strict=True)]
-                print(f"   {measure} {statistics.fmean(ours):.3f} {interval(better).text(3)}", end="")
-            print(flush=True)
+            label = f"dense {weights.dense:3}  rerank {weights.rerank:3}  k0 {weights.k0:4}"
+            print(row(label, values[weights][split], values[ships][split]))
+        print(row("untuned encoder", untuned[split], values[ships][split]), flush=True)
+
+
+def row(label: str, ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]) -> str:
+    cells = []
+    for measure, values in ours.items():
+        better = [a - b for a, b in zip(values, theirs[measure], strict=True)]
+        cells.append(f"{measure} {statistics.fmean(values):.3f} {interval(better).text(3)}")
+    return "   ".join([f"{label:33}", *cells])
 
 
 def rankings_of(client: httpx.Client, question: Question) -> Rankings:
