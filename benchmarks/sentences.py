@@ -68,7 +68,7 @@ def main() -> None:
         with capstone_server(data, models) as url, httpx.Client(base_url=url, timeout=60.0) as client:
             files = [(arguments.raw / name, split) for split, names in manuals.items() for name in names]
             wait_for(client, [upload(client, file.name, file.read_bytes(), split) for file, split in files], 3600)
-        settings = Settings(data_dir=data, models_dir=models, release_poll_s=0)
+        settings = Settings(data_dir=data, models_dir=models, release_dir=REPOSITORY / "release", release_poll_s=0)
         with open_resources(settings, Telemetry()) as parts:
             asked = {
                 split: [ask(parts, row, split) for row in questions(set(names), arguments.questions)]
