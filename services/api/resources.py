@@ -169,7 +169,7 @@ def _views(
     if others := count_of_others(catalog.database, encoder.id):
         fields = {"documents": others, "encoder": encoder.id}
         _log.warning(
-            "%d documents are of another encoder and not found; `capstone reindex` brings them back",
+            "documents of another encoder are not found: %d; `capstone reindex` brings them back",
             others,
             extra={"fields": fields},
         )
