@@ -133,7 +133,11 @@ def _generator(
 ) -> dict[str, Any]:
     base = resolve(models_dir, "generator")
     tokenizer = load_tokenizer(base)
-    encoder = Remembered(open_encoder("tuned", models_dir, torch.get_num_threads()))
+    # The bar is what needs no training of ours.
+    encoders = {
+        name: Remembered(open_encoder(kind, models_dir, torch.get_num_threads()))
+        for name, kind in {"best_sentence": "sentence", "tuned_sentence": "tuned"}.items()
+    }
     judge = RememberedClassifier(_judge(release.classifier, models_dir))
     models = {"base": partial(load_base, base), "lora": partial(_adapted, base, release.adapter)}
     known: dict[str, dict[Ids, str]] = {name: {} for name in models}
@@ -143,7 +147,7 @@ def _generator(
         name = placement.name
         given = hints(placement.rows, judge, release.prompt.sentences)
         said[name] = measure.all_answers(
-            placement, models, tokenizer, encoder, given, release.prompt, ANSWER_TOKENS, known, steps
+            placement, models, tokenizer, encoders, given, release.prompt, ANSWER_TOKENS, known, steps
         )
         scored[name] = measure.scores(placement.rows, said[name])
         placed[name] = measure.summary(scored[name])

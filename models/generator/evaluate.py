@@ -69,7 +69,7 @@ def all_answers(
     placement: Placement,
     models: Mapping[str, Callable[[], Any]],
     tokenizer: Any,
-    encoder: Encoder,
+    encoders: Mapping[str, Encoder],
     given: Hints,
     prompt: Prompt,
     max_tokens: int,
@@ -78,12 +78,13 @@ def all_answers(
 ) -> Answers:
     """The answers of every system; each of `models` is loaded when its turn comes, and dropped after.
 
-    `given` are the best sentences of each row, by the classifier; the first one is an answer too. `known` are answers
-    by model and prompt, as `answers` uses and extends them.
+    `given` are the best sentences of each row, by the classifier; the first one is an answer too, and so is, under its
+    name, the sentence that each of `encoders` finds nearest. `known` are answers by model and prompt, as `answers` uses
+    and extends them.
     """
     said = {
         "lead": [lead(row) for row in placement.rows],
-        "best_sentence": [best_sentence(row, encoder) for row in placement.rows],
+        **{name: [best_sentence(row, encoder) for row in placement.rows] for name, encoder in encoders.items()},
         "classifier_sentence": [" ".join(own[0].split()) for own in given],
     }
     for name, load in models.items():
