@@ -64,7 +64,7 @@ ELSEWHERE = {
     r"torchrun .*": "tests/integration/test_generator_training.py",
     r"python -m models\.retrain": "tests/loop/drive.py",
     r"python -m services\.(ingest\.worker|eval\.retrain_worker)": "tests/server.py",
-    r"dvc repro( evaluate| --single-item train_generator)?": "tests/train/smoke.py",
+    r"dvc repro( encoder| evaluate| train_encoder| --single-item train_generator)?": "tests/train/smoke.py",
     r"python benchmarks/\w+\.py.*": "benchmarks",  # by hand: their figures are in the documents
     r"(\.venv/bin/)?capstone retraining RUN( --approve)?": "tests/integration/test_retraining.py",
     r"curl -X POST \$U/v1/retraining-runs/RUN/approve": "tests/integration/test_retraining.py",

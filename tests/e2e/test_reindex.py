@@ -44,7 +44,7 @@ def upgraded(tmp_path: Path) -> Iterator[Server]:
 
 def test_reindex_brings_back_what_was_lost(upgraded: Server) -> None:
     url = upgraded.url
-    assert "3 documents are of another encoder" in upgraded.log.read_text()
+    assert "documents of another encoder are not found: 3" in upgraded.log.read_text()
     with client_of(url) as http:
         ingest(http, story("the new one", 2), "new.pdf", "letters")
         assert found(http, "books") == set() and found(http, "letters") == {"new.pdf"}

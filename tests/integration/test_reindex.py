@@ -459,7 +459,7 @@ def test_the_api_service_says_once_what_it_cannot_find(tmp_path: Path, caplog: p
     for text in ("Beta", "Gamma"):
         samples.publish(catalog, text, encoder=OLD)
     (warning,) = warnings()
-    assert "2 documents" in warning.getMessage() and "capstone reindex" in warning.getMessage()
+    assert "not found: 2;" in warning.getMessage() and "capstone reindex" in warning.getMessage()
     assert vars(warning)["fields"] == {"documents": 2, "encoder": NOW.id}
     samples.embed_anew(catalog, NOW)
     assert warnings() == []
