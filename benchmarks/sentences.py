@@ -6,9 +6,11 @@ Ingests the validation and test manuals of params.yaml (from `data/train/raw`, w
 them), asks N of the questions about each of the two sets, and takes down every sentence of the passages that an answer
 is looked for in. A logistic regression tells how much the classifier's opinion of a sentence, its opinion of the
 passage, and the likeness to the question say of whether a sentence on the right page holds a short answer; it is
-fitted on both sets, since three weights cannot learn a manual by heart. Then it prints, for answers of up to so many
-sentences: containment, token F1, their mean (the quality of the gate), the share of citations on the right page, and
-words; on validation questions, by which one chooses, and on test questions. No generator takes part.
+fitted on both sets, since three weights cannot learn a manual by heart. It prints these, and how sure of an answer one
+has to be (`release.min_answerability`) for the stated share of the validation questions to be answered. Then, for
+answers of up to so many sentences: containment, token F1, their mean (the quality of the gate), the share of citations
+on the right page, and words; on validation questions, by which one chooses, and on test questions. No generator takes
+part.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from ingest import upload, wait_for
 from retrieval import data_folder
 from sklearn.linear_model import LogisticRegression
 
+from models.classifier.abstention import Question, threshold
 from models.params import load_params
 from services.api.choose import leading, log_odds, ranked
 from services.api.orders import evidence_without_orders
@@ -41,7 +44,7 @@ from services.core.telemetry import Telemetry
 from services.core.types import Passage
 
 SPLITS = ("validation", "test")
-SAME_PAGE, SHARES, MOST = (0.0, 0.75, 1.5), (0.25, 0.5), (1, 2, 3, 4, 5)
+SAME_PAGE, SHARES, MOST = (0.0, 0.75, 1.5, 2.0), (0.25, 0.5), (1, 2, 3, 4, 5)
 
 
 class Asked(NamedTuple):
@@ -52,6 +55,7 @@ class Asked(NamedTuple):
     sufficiency: list[float]
     evidence: Evidence
     cosines: list[float]
+    sure: float  # that it can be answered
     answered: bool
 
 
@@ -74,6 +78,9 @@ def main() -> None:
                 split: [ask(parts, row, split) for row in questions(set(names), arguments.questions)]
                 for split, names in manuals.items()
             }
+    most = params.classifier.max_refused
+    kept = threshold([Question(one.row["id"], True, one.sure) for one in asked["validation"]], most)
+    print(f"answerability from which {1 - most:.0%} of the validation questions are answered: {kept:.3f}")
     weights = fit([one for split in SPLITS for one in asked[split]])
     print("fitted:", json.dumps({name: round(weight, 2) for name, weight in weights.items()}))
     print(f"\n{'':28}" + "".join(f"{name:>44}" for name in SPLITS))
@@ -104,8 +111,9 @@ def ask(parts: ApiResources, row: Mapping[str, Any], collection: str) -> Asked:
     evidence = evidence_without_orders(evidence_of(question, passages, live.own, windows), passages)
     sufficient = sufficiency(question, passages, live.own)
     vectors = parts.encoder.encode([question, *(sentence.text for sentence in evidence.sentences)])
-    answered = bool(evidence.sentences) and answerability(sufficient, evidence) >= live.release.thresholds[ANSWER]
-    return Asked(row, passages, sufficient, evidence, [float(x) for x in vectors[1:] @ vectors[0]], answered)
+    sure = answerability(sufficient, evidence)
+    answered = bool(evidence.sentences) and sure >= live.release.thresholds[ANSWER]
+    return Asked(row, passages, sufficient, evidence, [float(x) for x in vectors[1:] @ vectors[0]], sure, answered)
 
 
 def fit(asked: Sequence[Asked]) -> dict[str, float]:

@@ -82,7 +82,7 @@ def evaluate(
         (made / "encoder.md").write_text(encoder_card(found | {"data": data}), encoding="utf-8")
 
         report = {"model": facts_of(release.classifier), "data": data}
-        report |= _classifier(release.classifier, models_dir, prepared, classifier, steps)
+        report |= _classifier(release, models_dir, prepared, classifier, steps)
         first = report
         write_json(made / "classifier.json", report)
         (made / "reliability.svg").write_text(reliability_svg(report), encoding="utf-8")
@@ -108,7 +108,8 @@ def _encoder(models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> d
     return {"model": facts_of(adapter), "encoder": tuned.id} | search.report(rows, tuned, base, steps)
 
 
-def _classifier(files: ModelFiles, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+def _classifier(release: Release, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+    files = release.classifier
     shipped = RememberedClassifier(_judge(files, models_dir))
     whole = _judge(verify(trained / MODEL, TRAINED_REMEDY), models_dir)
     parts = {}
@@ -122,7 +123,7 @@ def _classifier(files: ModelFiles, models_dir: Path, prepared: Path, trained: Pa
     report = judge_classifier(shipped, temperature, splits, thresholds, steps)
     with steps.step("sufficiency: which questions would be answered"):
         asked = abstention.questions_of(shipped, splits.test.examples)
-        report["abstention"] = abstention.report(asked, thresholds[ANSWER])
+        report["abstention"] = abstention.report(asked, release.thresholds[ANSWER])
     with steps.step("sufficiency: compare with the trained form"):
         compared = [row.input for row in splits.test.examples[:FORM_PAIRS]]
         return report | {"form": compare_forms(whole, shipped, compared)}

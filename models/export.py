@@ -24,7 +24,7 @@ from models.progress import Steps
 from models.stage import run_stage
 from services.core.prompt import DEFAULT_PROMPT
 from services.core.registry import resolve, verify, write_release
-from services.core.release import KEPT, SUPPORT
+from services.core.release import ANSWER, KEPT, SUPPORT
 from services.core.version import git_commit
 
 MAX_BYTES = 30_000_000  # it is kept in git and fetched with every clone
@@ -65,7 +65,8 @@ def export(params: Params, models_dir: Path, classifier: Path, generator: Path, 
 
 
 def _thresholds(given: ReleaseParams) -> dict[str, float]:
-    return {SUPPORT: given.min_support, KEPT: given.min_kept}
+    found = {SUPPORT: given.min_support, KEPT: given.min_kept}
+    return found if given.min_answerability is None else found | {ANSWER: given.min_answerability}
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ REMEDY = "Correct the file; params.yaml in the project is an example that works.
 
 class ReleaseParams(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")
+    min_answerability: float | None = Field(
+        ge=0, le=1, description="of a question, to be answered; null: the one that the classifier's training has found"
+    )
     min_support: float = Field(ge=0, le=1, description="share of a claim's words that its quotes must hold")
     min_kept: float = Field(ge=0, le=1, description="share of the best sentence's words that a draft must keep")
     retrieval: Plan
