@@ -16,7 +16,7 @@ from models.classifier.data import Example
 from services.core.classifier import Classifier
 from services.core.evidence import SUFFICIENT, answerability, evidence_of_all
 
-READ = 3  # passages whose sentences are looked at; serving looks at one more since the last training
+READ = 3  # passages whose sentences are looked at, as in serving
 CURVE_POINTS = 60
 
 
