@@ -4,13 +4,13 @@
 
 Ingests the validation and test manuals of params.yaml (from `data/train/raw`, where `python -m models.data.fetch` puts
 them), asks N of the questions about each of the two sets, and takes down every sentence of the passages that an answer
-is looked for in. A logistic regression tells how much the classifier's opinion of a sentence, its opinion of the
-passage, and the likeness to the question say of whether a sentence on the right page holds a short answer; it is
-fitted on both sets, since three weights cannot learn a manual by heart. It prints these, and how sure of an answer one
-has to be (`release.min_answerability`) for the stated share of the validation questions to be answered. Then, for
-answers of up to so many sentences: containment, token F1, their mean (the quality of the gate), the share of citations
-on the right page, and words; on validation questions, by which one chooses, and on test questions. No generator takes
-part.
+is looked for in. A logistic regression tells how much the classifier's opinion of a sentence, what its passage was
+worth to the search, and the likeness to the question say of whether a sentence on the right page holds a short answer;
+it is fitted on both sets, since three weights cannot learn a manual by heart. It prints these, and how sure of an
+answer one has to be (`release.min_answerability`) for the stated share of the validation questions to be answered.
+Then, for answers of up to so many sentences: containment, token F1, their mean (the quality of the gate), the share of
+citations on the right page, and words; on validation questions, by which one chooses, and on test questions. Last, over
+both sets: what the plan that ships loses or gains when one signal is left out or replaced. No generator takes part.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ from services.core.telemetry import Telemetry
 from services.core.types import Passage
 
 SPLITS = ("validation", "test")
+SIGNALS, ALL = ("sentence", "retrieval", "cosine"), ("sentence", "passage", "retrieval", "cosine")
+OTHERS = {
+    "without the search's opinion of the passage": ("sentence", "cosine"),
+    "the classifier's opinion of it instead": ("sentence", "passage", "cosine"),
+    "both": ALL,
+    "without the likeness to the question": ("sentence", "retrieval"),
+}
 SAME_PAGE, SHARES, MOST = (0.0, 0.75, 1.5, 2.0), (0.25, 0.5), (1, 2, 3, 4, 5)
 
 
@@ -53,6 +60,7 @@ class Asked(NamedTuple):
     row: Mapping[str, Any]
     passages: list[Passage]
     sufficiency: list[float]
+    relevance: list[float]
     evidence: Evidence
     cosines: list[float]
     sure: float  # that it can be answered
@@ -63,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, default=REPOSITORY / "data" / "train" / "raw", help="where the manuals are")
     parser.add_argument("--models", type=Path, default=REPOSITORY / "data" / "models", help="CAPSTONE_MODELS_DIR")
-    parser.add_argument("--questions", type=int, default=170, help="of each split")
+    parser.add_argument("--questions", type=int, default=1000, help="of each split, at most")
     parser.add_argument("--data", type=Path, help="data folder to keep; used as it is if it is there")
     arguments = parser.parse_args()
     params, models = load_params(REPOSITORY / "params.yaml"), arguments.models.resolve()
@@ -81,7 +89,8 @@ def main() -> None:
     most = params.classifier.max_refused
     kept = threshold([Question(one.row["id"], True, one.sure) for one in asked["validation"]], most)
     print(f"answerability from which {1 - most:.0%} of the validation questions are answered: {kept:.3f}")
-    weights = fit([one for split in SPLITS for one in asked[split]])
+    everything = [one for split in SPLITS for one in asked[split]]
+    weights = fit(everything, SIGNALS)
     print("fitted:", json.dumps({name: round(weight, 2) for name, weight in weights.items()}))
     print(f"\n{'':28}" + "".join(f"{name:>44}" for name in SPLITS))
     print(f"{'most share same_page':28}" + "  contained    F1  quality   page  words"[-44:].rjust(44) * 2)
@@ -91,9 +100,12 @@ def main() -> None:
                 plan = SentencePlan(**weights, same_page=same_page, share=share, most=most)
                 cells = "".join(shown(asked[split], plan).rjust(44) for split in SPLITS)
                 print(f"{most:4} {share:5} {same_page:9}       {cells}")
-    for name, plan in (("classifier alone", SentencePlan()), ("as shipped", params.release.sentences)):
-        figures = [interval([contained(one, plan) for one in asked[split]]).text(3) for split in SPLITS]
-        print(f"{name}: contained {figures[0]} on validation, {figures[1]} on test questions")
+    shipped = params.release.sentences
+    print(f"\nas shipped, of {len(everything)} questions: {figures(everything, shipped)}")
+    for name, signals in OTHERS.items():
+        plan = shipped.model_copy(update=dict.fromkeys(ALL, 0.0) | fit(everything, signals))
+        print(f"{name}: {figures(everything, plan, shipped)}")
+    print(f"the classifier's sentence alone: {figures(everything, SentencePlan(), shipped)}")
 
 
 def questions(documents: set[str], count: int) -> list[dict[str, Any]]:
@@ -113,21 +125,28 @@ def ask(parts: ApiResources, row: Mapping[str, Any], collection: str) -> Asked:
     vectors = parts.encoder.encode([question, *(sentence.text for sentence in evidence.sentences)])
     sure = answerability(sufficient, evidence)
     answered = bool(evidence.sentences) and sure >= live.release.thresholds[ANSWER]
-    return Asked(row, passages, sufficient, evidence, [float(x) for x in vectors[1:] @ vectors[0]], sure, answered)
+    relevance = [found.relevance[passage.chunk_id] for passage in passages]
+    cosines = [float(x) for x in vectors[1:] @ vectors[0]]
+    return Asked(row, passages, sufficient, relevance, evidence, cosines, sure, answered)
 
 
-def fit(asked: Sequence[Asked]) -> dict[str, float]:
-    """Weights of a logistic regression, over the questions of which a sentence holds an answer."""
+def fit(asked: Sequence[Asked], signals: Sequence[str]) -> dict[str, float]:
+    """Weights of a logistic regression, over the questions of which a sentence holds an answer; none is below 0."""
     features, labels = [], []
     for one in asked:
         holds = [holds_answer(one, sentence) for sentence in one.evidence.sentences]
         if any(holds):
             for sentence, cosine in zip(one.evidence.sentences, one.cosines, strict=True):
-                of_passage = one.sufficiency[sentence.passage]
-                features.append([log_odds(sentence.score), log_odds(of_passage), cosine])
+                known = {
+                    "sentence": log_odds(sentence.score),
+                    "passage": log_odds(one.sufficiency[sentence.passage]),
+                    "retrieval": one.relevance[sentence.passage],
+                    "cosine": cosine,
+                }
+                features.append([known[name] for name in signals])
             labels += holds
     model = LogisticRegression(C=100, max_iter=2000).fit(np.array(features), labels)
-    return dict(zip(("sentence", "passage", "cosine"), map(float, model.coef_[0]), strict=True))
+    return {name: max(0.0, float(weight)) for name, weight in zip(signals, model.coef_[0], strict=True)}
 
 
 def holds_answer(one: Asked, sentence: Sentence) -> bool:
@@ -142,12 +161,27 @@ def right_page(one: Asked, sentence: Sentence) -> bool:
 
 def chosen(one: Asked, plan: SentencePlan) -> list[Sentence]:
     """The sentences of the answer; none where there is none."""
-    ranking = ranked(one.evidence, plan, one.sufficiency, one.cosines)
+    ranking = ranked(one.evidence, plan, one.sufficiency, one.relevance, one.cosines)
     return leading(ranking, plan, one.passages) if one.answered else []
 
 
 def contained(one: Asked, plan: SentencePlan) -> float:
     return contains_any(said(chosen(one, plan)), one.row["short_answers"])
+
+
+def page_precision(one: Asked, plan: SentencePlan) -> float:
+    """The share of citations on a right page; 0 without any."""
+    given = chosen(one, plan)
+    return statistics.fmean(right_page(one, sentence) for sentence in given) if given else 0.0
+
+
+def figures(asked: Sequence[Asked], plan: SentencePlan, other: SentencePlan | None = None) -> str:
+    """Means over the questions that are answered; with another plan, what `plan` has more, question by question."""
+    answered, cells = [one for one in asked if one.answered], []
+    for name, figure in (("contained", contained), ("page", page_precision)):
+        values = [figure(one, plan) - (figure(one, other) if other else 0.0) for one in answered]
+        cells.append(f"{name} {interval(values).text(3)}")
+    return ", ".join(cells)
 
 
 def said(sentences: Sequence[Sentence]) -> str:

@@ -220,7 +220,8 @@ class Answerer:
         if self._sentences.cosine:
             vectors = self._encoder.encode([sentence.text for sentence in evidence.sentences])
             cosines = [float(cosine) for cosine in vectors @ found.vector]
-        return ranked(evidence, self._sentences, sufficient, cosines)
+        relevance = [found.relevance[passage.chunk_id] for passage in found.passages]
+        return ranked(evidence, self._sentences, sufficient, relevance, cosines)
 
     def _grounded(
         self,

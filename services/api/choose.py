@@ -21,18 +21,23 @@ class Ranked(NamedTuple):
 
 
 def ranked(
-    evidence: Evidence, plan: SentencePlan, sufficiency: Sequence[float], cosines: Sequence[float]
+    evidence: Evidence,
+    plan: SentencePlan,
+    sufficiency: Sequence[float],
+    relevance: Sequence[float],
+    cosines: Sequence[float],
 ) -> list[Ranked]:
     """All sentences, best first, equal ones in their order.
 
-    `sufficiency` has the probability that it answers for each passage, `cosines` the similarity to the question for
-    each sentence.
+    For each passage `sufficiency` has the probability that it answers, and `relevance` what it was worth to the search,
+    in (0, 1]; for each sentence `cosines` has the similarity to the question.
     """
     found = [
         Ranked(
             sentence,
             plan.sentence * log_odds(sentence.score)
             + plan.passage * log_odds(sufficiency[sentence.passage])
+            + plan.retrieval * relevance[sentence.passage]
             + plan.cosine * cosine,
         )
         for sentence, cosine in zip(evidence.sentences, cosines, strict=True)

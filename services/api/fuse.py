@@ -23,6 +23,11 @@ def fuse(rankings: Mapping[str, Sequence[int]], weights: Mapping[str, float], k0
     return dict(sorted(scores.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def most_fused(weights: Mapping[str, float], k0: float) -> float:
+    """The score of what is first in every ranking: no other is larger."""
+    return sum(weights.values()) / (k0 + 1)
+
+
 def diversify(relevance: Sequence[float], vectors: Vectors, k: int, trade_off: float) -> list[int]:
     """Maximal marginal relevance: the indices of `k` candidates, in the order they are chosen.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.api.clock import Clock
-from services.api.fuse import diversify, fuse
+from services.api.fuse import diversify, fuse, most_fused
 from services.core import chunks
 from services.core.catalog import Catalog
 from services.core.classifier import Classifier
@@ -26,13 +26,15 @@ from services.core.view import Found, IndexView, LexicalView
 class Retrieved:
     """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in.
 
-    `sufficiency` has the probability that it answers for each passage that was read, by chunk id. `seconds` is how long
-    each stage took, and `vector` the question's.
+    By chunk id, `relevance` has each passage's fused score, as a share of the score of one that is first in every stage,
+    and `sufficiency` the probability that it answers for each passage that was read. `seconds` is how long each stage
+    took, and `vector` the question's.
     """
 
     passages: list[Passage]
     seq: int
     ranks: dict[int, dict[str, int]]
+    relevance: dict[int, float]
     sufficiency: dict[int, float]
     seconds: dict[str, float]
     vector: Vectors
@@ -97,11 +99,18 @@ class Retriever:
                 if item in ranks:
                     ranks[item][name] = rank
         clock.lap("fuse")
+        most = most_fused(weights, self.plan.fusion_k0)
         seq = min(found.seq for found in stages.values())
         passages = self._catalog.passages(self._scored(best, vector, known))
         clock.lap("fetch")
         return Retrieved(
-            passages, seq, ranks, {item: read[item] for item in best if item in read}, clock.seconds, vector
+            passages,
+            seq,
+            ranks,
+            {item: fused[item] / most for item in best},
+            {item: read[item] for item in best if item in read},
+            clock.seconds,
+            vector,
         )
 
     def windows(self, passages: Sequence[Passage]) -> list[Window | None]:

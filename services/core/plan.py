@@ -48,16 +48,17 @@ class Plan(BaseModel):
 class SentencePlan(BaseModel):
     """Which sentences make an answer.
 
-    `sentence` and `passage` weigh the log-odds that the classifier gives to a sentence and to its passage, `cosine` its
-    similarity to the question: together the log-odds that it holds the answer (a logistic regression without its
-    constant). Up to `most` sentences are said, if their odds are at least `share` of the best one's; those on its
-    page have `same_page` added to their log-odds.
+    `sentence` and `passage` weigh the log-odds that the classifier gives to a sentence and to its passage, `retrieval`
+    what its passage was worth to the search, `cosine` its similarity to the question: together the log-odds that it
+    holds the answer (a logistic regression without its constant). Up to `most` sentences are said, if their odds are at
+    least `share` of the best one's; those on its page have `same_page` added to their log-odds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     sentence: float = Field(1.0, gt=0)
     passage: float = Field(0.0, ge=0)
+    retrieval: float = Field(0.0, ge=0)
     cosine: float = Field(0.0, ge=0)
     same_page: float = Field(0.0, ge=0)
     share: float = Field(1.0, gt=0)

@@ -114,6 +114,18 @@ def test_the_first_passages_are_read_and_ranked_anew(tmp_path: Path) -> None:
     assert ids(results) == expected != dense
 
 
+def test_what_a_passage_is_worth_is_a_share_of_the_most_there_is(tmp_path: Path) -> None:
+    weights = {"fusion_dense_weight": 2.0, "fusion_lexical_weight": 1.0}
+    with opened(tmp_path, retrieval="hybrid", **weights) as (resources, _):
+        publish(resources, TOOLS)
+        publish(resources, FILES)
+        found = resources.live.retriever.search("default", QUERY, 8)
+    assert [*found.relevance] == [passage.chunk_id for passage in found.passages]
+    for item, ranks in found.ranks.items():
+        of_most = (2 * 11 / (10 + ranks["dense"]) + (11 / (10 + ranks["lexical"]) if "lexical" in ranks else 0)) / 3
+        assert found.relevance[item] == pytest.approx(of_most)
+
+
 def test_a_passage_that_only_its_words_have_found_has_its_score_too(tmp_path: Path) -> None:
     """Each ranking gives one passage, and they differ: the one by words has no cosine from the dense search."""
     query, near, named = (

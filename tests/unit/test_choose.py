@@ -26,9 +26,12 @@ def passages() -> list[Passage]:
 
 
 def said(
-    plan: SentencePlan, sufficiency: tuple[float, ...] = (0.5, 0.5, 0.5), cosines: tuple[float, ...] = (0,) * 4
+    plan: SentencePlan,
+    sufficiency: tuple[float, ...] = (0.5, 0.5, 0.5),
+    relevance: tuple[float, ...] = (1.0, 1.0, 1.0),
+    cosines: tuple[float, ...] = (0,) * 4,
 ) -> str:
-    found = ranked(evidence(), plan, sufficiency, cosines)
+    found = ranked(evidence(), plan, sufficiency, relevance, cosines)
     return " ".join(sentence.text for sentence in leading(found, plan, passages()))
 
 
@@ -36,15 +39,16 @@ def test_without_a_plan_the_classifiers_best_sentence_is_said_alone() -> None:
     assert said(DEFAULT_SENTENCES) == "bell"
 
 
-def test_worth_is_the_weighted_sum_of_log_odds_and_cosine() -> None:
-    plan = SentencePlan(sentence=2.0, passage=0.5, cosine=3.0)
-    [first, *_] = ranked(evidence(), plan, (0.9, 0.5, 0.5), (0.2, 0, 0, 0))
+def test_worth_is_the_weighted_sum_of_log_odds_relevance_and_cosine() -> None:
+    plan = SentencePlan(sentence=2.0, passage=0.5, retrieval=4.0, cosine=3.0)
+    [first, *_] = ranked(evidence(), plan, (0.9, 0.5, 0.5), (1.0, 0.5, 0.5), (0.2, 0, 0, 0))
     assert first.sentence.text == "bell"
-    assert first.worth == pytest.approx(2 * math.log(4) + 0.5 * math.log(9) + 3 * 0.2)
+    assert first.worth == pytest.approx(2 * math.log(4) + 0.5 * math.log(9) + 4 * 1.0 + 3 * 0.2)
 
 
 def test_passages_and_cosines_can_overrule_the_sentence() -> None:
     assert said(SentencePlan(passage=1.0), sufficiency=(0.1, 0.99, 0.1)) == "boat"
+    assert said(SentencePlan(retrieval=5.0), relevance=(0.3, 1.0, 0.3)) == "boat"
     assert said(SentencePlan(cosine=5.0), cosines=(0.0, 0.1, 0.2, 0.9)) == "log"
 
 
@@ -68,18 +72,18 @@ def test_an_answer_reads_on_where_it_began() -> None:
 
 def test_the_page_of_a_sentence_that_crosses_one_is_where_it_begins() -> None:
     crossing = Sentence(2, 0, 4, "crossing", 0.7, (Part(4, 0, 4, "cros"), Part(5, 0, 4, "sing")))
-    found = ranked(Evidence([*evidence().sentences, crossing]), DEFAULT_SENTENCES, (0.5,) * 3, (0,) * 5)
+    found = ranked(Evidence([*evidence().sentences, crossing]), DEFAULT_SENTENCES, (0.5,) * 3, (1.0,) * 3, (0,) * 5)
     plan = SentencePlan(share=0.5, most=2, same_page=2.0)
     assert [sentence.text for sentence in leading(found, plan, passages())] == ["bell", "crossing"]
 
 
 def test_the_same_words_are_said_once() -> None:
     twice = Evidence([*evidence().sentences, Sentence(2, 9, 13, "bell", 0.79)])
-    found = ranked(twice, DEFAULT_SENTENCES, (0.5,) * 3, (0,) * 5)
+    found = ranked(twice, DEFAULT_SENTENCES, (0.5,) * 3, (1.0,) * 3, (0,) * 5)
     assert [one.text for one in leading(found, SentencePlan(share=0.5, most=2), passages())] == ["bell", "log"]
 
 
 def test_certainty_is_finite() -> None:
     sure = Evidence([Sentence(0, 0, 1, "a", 1.0), Sentence(0, 1, 2, "b", 0.0)])
-    found = ranked(sure, SentencePlan(passage=1.0), (1.0,), (0, 0))
+    found = ranked(sure, SentencePlan(passage=1.0), (1.0,), (1.0,), (0, 0))
     assert [one.sentence.text for one in found] == ["a", "b"] and all(math.isfinite(one.worth) for one in found)

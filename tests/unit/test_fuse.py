@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.api.fuse import diversify, fuse
+from services.api.fuse import diversify, fuse, most_fused
 
 
 def test_each_ranking_gives_its_weight_over_the_rank() -> None:
@@ -58,3 +58,10 @@ def test_no_more_are_chosen_than_wanted_or_there() -> None:
     assert diversify([0.9, 0.8, 0.5], ROWS, 1, trade_off=0.5) == [0]
     assert sorted(diversify([0.9, 0.8, 0.5], ROWS, 10, trade_off=0.0)) == [0, 1, 2]
     assert diversify([], np.empty((0, 2), np.float32), 3, trade_off=0.5) == []
+
+
+def test_nothing_is_worth_more_than_what_is_first_everywhere() -> None:
+    weights = {"dense": 2.0, "lexical": 1.0}
+    fused = fuse({"dense": [7, 8], "lexical": [7, 8]}, weights, k0=10)
+    assert fused[7] == pytest.approx(most_fused(weights, k0=10))
+    assert fused[8] < fused[7]
