@@ -26,9 +26,9 @@ from services.core.view import Found, IndexView, LexicalView
 class Retrieved:
     """Passages, best first; the catalog's sequence number; and each passage's rank, from 1, in each stage it was in.
 
-    By chunk id, `relevance` has each passage's fused score, as a share of the score of one that is first in every stage,
-    and `sufficiency` the probability that it answers for each passage that was read. `seconds` is how long each stage
-    took, and `vector` the question's.
+    By chunk id, `relevance` has each passage's fused score, as a share of the score of one that is first in every
+    stage, and `sufficiency` the probability that it answers for each passage that was read. `seconds` is how long each
+    stage took, and `vector` the question's.
     """
 
     passages: list[Passage]
