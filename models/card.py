@@ -24,6 +24,7 @@ NAMES = {
     "retrieval": "retrieval (cosine)",
 }
 
+NOT_COMPARED = "The form that was trained was not at hand to compare it with."
 CLASSIFIER_METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -120,8 +121,6 @@ def generator_card(report: Figures) -> str:
         f"- **{quoted(row['question'])}**\n  answered: {quoted(row['answered'])}\n  expected: {quoted(row['expected'])}"
         for row in report["failures"]
     )
-    form = report["form"]
-    lost = form["shipped_is_better_by"]
     return f"""# {report["model"]["id"]}
 
 A LoRA adapter for {report["model"]["base"]}: it answers a question in one sentence, from the sentence of a document that answers it.
@@ -159,16 +158,25 @@ A model of 135 million parameters: it can put the wrong number beside the right 
 test questions were written in the same way as the training questions, and an earlier trial of the settings was judged by them.
 
 ## Form
-Shipped in half precision: {form["same_answers"]} of {form["answers"]} answers are word for word those of the form that was trained. It is better
-by {figure(lost["contains"])} in containment and {figure(lost["rougeL"])} in ROUGE-L.
+{_generator_form(report["form"])}
 
 ## Data and provenance
 {provenance(report["model"], report["data"])}
 """
 
 
+def _generator_form(form: Figures | None) -> str:
+    if form is None:
+        return f"Shipped in half precision. {NOT_COMPARED}"
+    lost = form["shipped_is_better_by"]
+    return (
+        f"Shipped in half precision: {form['same_answers']} of {form['answers']} answers are word for word those of the form "
+        f"that was trained. It is better\nby {figure(lost['contains'])} in containment and {figure(lost['rougeL'])} in ROUGE-L."
+    )
+
+
 def classifier_card(report: Figures) -> str:
-    model, gate, form = report["model"], report["gate"], report["form"]
+    model, gate = report["model"], report["gate"]
     abstention = report["abstention"]
     abstained = ", ".join(
         f"{name.replace('_', ' ')} {figure(abstention[name])}"
@@ -267,9 +275,18 @@ words. Passages that hold a short answer, but are not the ones the question was 
 label. The test questions were written in the same way as the training questions.
 
 ## Form
-Shipped in half precision without the word embeddings, which are the base's own: on {form["inputs"]} pairs the largest difference of a
-probability is {form["largest_probability_difference"]:.5f}, labels that flip: {form["label_flips"]}.
+{_classifier_form(report["form"])}
 
 ## Data and provenance
 {provenance(model, report["data"])}
 """
+
+
+def _classifier_form(form: Figures | None) -> str:
+    shipped = "Shipped in half precision without the word embeddings, which are the base's own"
+    if form is None:
+        return f"{shipped}. {NOT_COMPARED}"
+    return (
+        f"{shipped}: on {form['inputs']} pairs the largest difference of a\nprobability is "
+        f"{form['largest_probability_difference']:.5f}, labels that flip: {form['label_flips']}."
+    )

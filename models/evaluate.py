@@ -69,8 +69,9 @@ def evaluate(
 ) -> None:
     """Write the reports on the release in `folder`, and on the encoder that it needs, to `out`.
 
-    `encoder`, `classifier` and `generator` are the outputs of training, to compare the shipped forms with. Raises
-    ModelProblem for a release that is damaged or does not fit, BadInput for unusable examples.
+    `encoder`, `classifier` and `generator` are the outputs of training, to compare the shipped forms with; what
+    `models.restore` has put in their place tells nothing, so the comparison is that of the reports before, if they have
+    one. Raises ModelProblem for a release that is damaged or does not fit, BadInput for unusable examples.
     """
     steps = Steps(Console())
     release = resolve_release(folder, models_dir)
@@ -82,7 +83,7 @@ def evaluate(
         (made / "encoder.md").write_text(encoder_card(found | {"data": data}), encoding="utf-8")
 
         report = {"model": facts_of(release.classifier), "data": data}
-        report |= _classifier(release, models_dir, prepared, classifier, steps)
+        report |= _classifier(release, models_dir, prepared, classifier, out / "classifier.json", steps)
         first = report
         write_json(made / "classifier.json", report)
         (made / "reliability.svg").write_text(reliability_svg(report), encoding="utf-8")
@@ -92,7 +93,7 @@ def evaluate(
 
         rows = answerable(read_generator_examples(prepared / "examples.test.jsonl"))[: params.evaluate.max_questions]
         report = {"model": facts_of(release.adapter), "data": data}
-        report |= _generator(release, models_dir, rows, generator, steps)
+        report |= _generator(release, models_dir, rows, generator, out / "generator.json", steps)
         write_json(made / "generator.json", report)
         (made / "generator.svg").write_text(plots.answers_svg(report), encoding="utf-8")
         (made / "generator.md").write_text(generator_card(report), encoding="utf-8")
@@ -108,10 +109,12 @@ def _encoder(models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> d
     return {"model": facts_of(adapter), "encoder": tuned.id} | search.report(rows, tuned, base, steps)
 
 
-def _classifier(release: Release, models_dir: Path, prepared: Path, trained: Path, steps: Steps) -> dict[str, Any]:
+def _classifier(
+    release: Release, models_dir: Path, prepared: Path, trained: Path, before: Path, steps: Steps
+) -> dict[str, Any]:
     files = release.classifier
     shipped = RememberedClassifier(_judge(files, models_dir))
-    whole = _judge(verify(trained / MODEL, TRAINED_REMEDY), models_dir)
+    whole = verify(trained / MODEL, TRAINED_REMEDY)
     parts = {}
     for name in ("train", "validation", "test"):
         path = prepared / f"pairs.{name}.jsonl"
@@ -124,13 +127,15 @@ def _classifier(release: Release, models_dir: Path, prepared: Path, trained: Pat
     with steps.step("sufficiency: which questions would be answered"):
         asked = abstention.questions_of(shipped, splits.test.examples)
         report["abstention"] = abstention.report(asked, release.thresholds[ANSWER])
+    if whole.id == files.id:
+        return report | {"form": form_before(before, files)}
     with steps.step("sufficiency: compare with the trained form"):
         compared = [row.input for row in splits.test.examples[:FORM_PAIRS]]
-        return report | {"form": compare_forms(whole, shipped, compared)}
+        return report | {"form": compare_forms(_judge(whole, models_dir), shipped, compared)}
 
 
 def _generator(
-    release: Release, models_dir: Path, rows: list[ExampleRow], trained: Path, steps: Steps
+    release: Release, models_dir: Path, rows: list[ExampleRow], trained: Path, before: Path, steps: Steps
 ) -> dict[str, Any]:
     base = resolve(models_dir, "generator")
     tokenizer = load_tokenizer(base)
@@ -154,25 +159,34 @@ def _generator(
         placed[name] = measure.summary(scored[name])
     ours, theirs = said[later.name]["lora"], scored[later.name]["lora"]
     whole = verify(trained / ADAPTER, TRAINED_REMEDY)
-    some = later.rows[:FORM_ANSWERS]
-    with steps.step("the trained form answers", len(some)) as advance:
-        model = _adapted(base, whole)
-        same = answers(model, tokenizer, release.prompt, some, given[: len(some)], ANSWER_TOKENS, advance)
-    whole_scores = measure.scores(some, {"lora": ours[: len(some)], "whole": same})
+    form = form_before(before, release.adapter)
+    if whole.id != release.adapter.id:
+        some = later.rows[:FORM_ANSWERS]
+        with steps.step("the trained form answers", len(some)) as advance:
+            model = _adapted(base, whole)
+            same = answers(model, tokenizer, release.prompt, some, given[: len(some)], ANSWER_TOKENS, advance)
+        whole_scores = measure.scores(some, {"lora": ours[: len(some)], "whole": same})
+        form = {
+            "trained": whole.id,
+            "shipped": release.adapter.id,
+            "answers": len(same),
+            "same_answers": sum(a == b for a, b in zip(ours[: len(same)], same, strict=True)),
+            "shipped_is_better_by": measure.summary(whole_scores)["lora_is_better_by"]["whole"],
+        }
     return {
         "questions": len(later.rows),
         "passes": measure.passes(placed[later.name]),
         "placements": placed,
         "slices": measure.slices(later.rows, theirs),
         "failures": measure.failures(later.rows, ours, theirs),
-        "form": {
-            "trained": whole.id,
-            "shipped": release.adapter.id,
-            "answers": len(same),
-            "same_answers": sum(a == b for a, b in zip(ours[: len(same)], same, strict=True)),
-            "shipped_is_better_by": measure.summary(whole_scores)["lora_is_better_by"]["whole"],
-        },
+        "form": form,
     }
+
+
+def form_before(report: Path, shipped: ModelFiles) -> dict[str, Any] | None:
+    """What an earlier `report` says of `shipped` beside the form that was trained; None if it does not."""
+    form: dict[str, Any] = (json.loads(report.read_bytes()).get("form") if report.exists() else None) or {}
+    return form if form.get("shipped") == shipped.id != form.get("trained") else None
 
 
 def _judge(files: ModelFiles, models_dir: Path) -> TransformersClassifier:

@@ -76,15 +76,16 @@ def rewrite(files: ModelFiles, base: ModelFiles, folder: Path, dtype: torch.dtyp
     return save_classifier(folder, load_model(files.folder, base.folder), Facts.of(files), dtype)
 
 
-def compare_forms(one: Classifier, other: Classifier, inputs: Sequence[Input]) -> dict[str, Any]:
+def compare_forms(trained: Classifier, shipped: Classifier, inputs: Sequence[Input]) -> dict[str, Any]:
     """How far two forms of one classifier are apart on `inputs`: probability differences, and how many labels flip."""
-    first, second = one.classify(inputs), other.classify(inputs)
+    first, second = trained.classify(inputs), shipped.classify(inputs)
     differences = [
-        max(abs(a.scores[label] - b.scores[label]) for label in one.labels) for a, b in zip(first, second, strict=True)
+        max(abs(a.scores[label] - b.scores[label]) for label in trained.labels)
+        for a, b in zip(first, second, strict=True)
     ]
     return {
-        "one": one.id,
-        "other": other.id,
+        "trained": trained.id,
+        "shipped": shipped.id,
         "inputs": len(inputs),
         "largest_probability_difference": float(np.max(differences)),
         "mean_probability_difference": float(np.mean(differences)),

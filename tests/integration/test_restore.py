@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from models.errors import BadInput
+from models.evaluate import form_before
 from models.export import export
 from models.params import load_params
 from models.restore import restore
@@ -45,6 +46,21 @@ def test_curves_are_those_of_the_reports(folders: tuple[Path, Path]) -> None:
         assert curve["steps"] == curve["validation"][-1]["step"]
         best = min(curve["validation"], key=lambda point: point["loss"])
         assert curve["best_step"] == best["step"]
+
+
+def test_a_report_remembers_the_form_that_was_trained(models_dir: Path, tmp_path: Path) -> None:
+    adapter = resolve_release(ROOT / "release", models_dir).adapter
+    form = {"trained": "smollm2-grounded@000000000000", "shipped": adapter.id, "same_answers": 91}
+    report = tmp_path / "generator.json"
+    assert form_before(report, adapter) is None
+    for told, expected in (
+        (form, form),
+        (form | {"shipped": form["trained"]}, None),  # that was another adapter
+        (form | {"trained": adapter.id}, None),  # compared with itself
+        (None, None),
+    ):
+        report.write_text(json.dumps({"form": told}))
+        assert form_before(report, adapter) == expected
 
 
 def test_what_is_there_stays(models_dir: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
