@@ -28,7 +28,7 @@ def test_the_front_matter_agrees_with_the_image() -> None:
     given = yaml.safe_load(front)
     assert given["sdk"] == "docker" and given["title"] and len(given["short_description"]) <= 60
     assert f"EXPOSE {given['app_port']}\n" in stage() and f"CAPSTONE_PORT={given['app_port']} " in stage()
-    assert given["base_path"] == "/docs", "there is no page at / to show"
+    assert given["base_path"] == "/docs", "the page at / refuses to stand in a frame, and a Space shows one"
     assert "# Capstone" in text
     # The rest of the folder is made when it is uploaded: a Dockerfile that names the image.
     assert [path.name for path in (ROOT / "infra" / "space").iterdir()] == ["README.md"]
