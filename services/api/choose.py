@@ -49,7 +49,7 @@ def leading(ranking: Sequence[Ranked], plan: SentencePlan, passages: Sequence[Pa
     """The first of `ranking`, and up to `plan.most` with those whose odds are at least `plan.share` of its odds.
 
     What stands on the page of the first is worth `plan.same_page` more: an answer reads on where it began. Sentences of
-    the same words count once.
+    the same words count once. The others come page by page, the likeliest page first, and on a page as it is read.
     """
     first, *others = ranking
     page = _page(first.sentence, passages)
@@ -61,13 +61,20 @@ def leading(ranking: Sequence[Ranked], plan: SentencePlan, passages: Sequence[Pa
         if len(chosen) == plan.most or math.exp(one.worth - first.worth) < plan.share:
             break
         chosen.setdefault(one.sentence.text, one.sentence)
-    return list(chosen.values())
+    best, *rest = chosen.values()
+    pages = list(dict.fromkeys(_page(sentence, passages) for sentence in chosen.values()))
+    return [best, *sorted(rest, key=lambda one: (pages.index(_page(one, passages)), _position(one, passages)))]
 
 
 def _page(sentence: Sentence, passages: Sequence[Passage]) -> tuple[str, int]:
     """The document and page on which it begins."""
     passage = passages[sentence.passage]
     return passage.document_id, sentence.parts[0].page if sentence.parts else passage.page
+
+
+def _position(sentence: Sentence, passages: Sequence[Passage]) -> int:
+    """Where on its page it begins, in characters."""
+    return sentence.parts[0].char_start if sentence.parts else passages[sentence.passage].char_start + sentence.start
 
 
 def log_odds(probability: float) -> float:

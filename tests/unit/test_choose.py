@@ -56,8 +56,8 @@ def test_passages_and_cosines_can_overrule_the_sentence() -> None:
     ("share", "most", "expected"),
     [
         (0.7, 4, "bell log"),
-        (0.2, 4, "bell log lamp"),
-        (0.1, 4, "bell log lamp boat"),
+        (0.2, 4, "bell lamp log"),
+        (0.1, 4, "bell lamp boat log"),
         (0.1, 2, "bell log"),
         (1.0, 4, "bell"),
     ],
@@ -68,6 +68,14 @@ def test_others_are_said_if_they_are_nearly_as_sure(share: float, most: int, exp
 
 def test_an_answer_reads_on_where_it_began() -> None:
     assert said(SentencePlan(share=0.2, most=2, same_page=2.0)) == "bell lamp"
+
+
+def test_what_is_said_after_the_best_sentence_is_in_the_order_of_its_page() -> None:
+    scores = {"early": (10, 0.6), "best": (30, 0.9), "late": (50, 0.7)}
+    found = Evidence([Sentence(0, at, at + 5, text, score) for text, (at, score) in scores.items()])
+    ranking = ranked(found, DEFAULT_SENTENCES, (0.5,), (1.0,), (0,) * 3)
+    plan = SentencePlan(share=0.1, most=3)
+    assert [one.text for one in leading(ranking, plan, passages())] == ["best", "early", "late"]
 
 
 def test_the_page_of_a_sentence_that_crosses_one_is_where_it_begins() -> None:
