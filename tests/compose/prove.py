@@ -131,6 +131,8 @@ def keyed(stack: Stack, http: httpx.Client) -> None:
     stack.run_inside("eval", *command, "revoke", key.split("_")[1])
     found = [http.get(path, headers=limited).status_code for path in ("/v1/documents", "/v1/models", "/v1/releases")]
     checks.check("revoked, it is good for no service any more", found == [401, 401, 401], found)
+    found = [http.get(path, headers={"Authorization": ""}).status_code for path in ("/", "/web/app.js")]
+    checks.check("the page that asks is there for everybody", found == [200, 200], found)
 
 
 def started(stack: Stack, build: bool) -> None:
