@@ -16,7 +16,7 @@ from tests.calls import client_of, ingest, problem_of
 from tests.papers import story
 from tests.server import QUICK, Server, start
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 KEY = "a key of the operator"
 TOPIC, NAME = "the lighthouse", "<img src=x onerror=alert(1)>.pdf"  # a name that is to stay a text
 
@@ -51,7 +51,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def browser(keyed: Server) -> Iterator[Page]:
     """The page, with a key. What the browser complains of, such as a breach of the policy, fails the test."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
+        pytest.skip("no Chromium or Chrome on PATH (Debian: apt-get install chromium)")
     complaints: list[str] = []
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as driver, driver.chromium.launch(executable_path=CHROMIUM, args=options) as chromium:
