@@ -66,7 +66,7 @@ def main() -> None:
     finally:
         if not given.keep:
             with step("down, with the volumes"):
-                stack.compose("down", "--volumes", "--timeout", "5", check=False)
+                stack.remove(check=False)
     console.print(f"{checks.passed} checks passed, {checks.failed} failed")
     sys.exit(1 if checks.failed else 0)
 
@@ -136,7 +136,7 @@ def keyed(stack: Stack, http: httpx.Client) -> None:
 
 
 def started(stack: Stack, build: bool) -> None:
-    stack.compose("down", "--volumes", "--timeout", "5")
+    stack.remove()
     if build:
         for image, seconds in stack.build():
             console.print(f"{seconds:8.1f} s  build {image}")
