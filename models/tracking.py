@@ -22,10 +22,10 @@ class Run:
         self._client, self.id = client, run_id
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add a point to the curves that `figures` names."""
+        """Add a point to the curves that `figures` names; MLflow takes no @ in a name: hit@1 is hit_at_1 there."""
         if self._client is not None:
             for name, value in figures.items():
-                self._client.log_metric(self.id, name, value, step=step)
+                self._client.log_metric(self.id, name.replace("@", "_at_"), value, step=step)
 
     def summary(self, figures: Mapping[str, float]) -> None:
         self.log(0, {f"final.{name}": value for name, value in figures.items()})

@@ -34,7 +34,7 @@ def reports(places: Places, **changes: Any) -> Path:
     verdict = {
         "release": resolve_release(places.folder, places.models_dir).id,
         "passes": {"classifier_beats_tfidf": True, "generator": True},
-        "figures": {"lora_rougeL": 0.4},
+        "figures": {"lora_rougeL": 0.4, "encoder_hit@1": 0.5},
     }
     write_json(folder / "metrics.json", verdict | changes)
     return folder
@@ -58,7 +58,7 @@ def test_a_release_that_passes_becomes_the_challenger_once(places: Places) -> No
     run = client.get_run(version.run_id)
     assert run.data.tags["data"] == release.data_sha256
     assert run.data.tags["git_commit"]
-    assert run.data.metrics["final.lora_rougeL"] == pytest.approx(0.4)
+    assert run.data.metrics == pytest.approx({"final.lora_rougeL": 0.4, "final.encoder_hit_at_1": 0.5})
     assert run.data.params["generator.lora.rank"].isdigit()
     kept = {item.path for item in client.list_artifacts(version.run_id, "release")}
     assert "release/release.json" in kept
