@@ -37,7 +37,7 @@ def run_example(url: str, key: SecretStr | None, console: Console) -> None:
         console.print(f"\n[bold]Q[/bold] {QUESTION}")
         ask_and_show(client, console, QUESTION, "default", capture=False)
     console.print(
-        f"\nServing on [link={url}]{url}[/link] until Ctrl-C: open it in a browser, or try, in another terminal:\n"
+        f"\nServing on [link={url}]{url}[/link] until Ctrl-C: open it in a browser.\nTry, in another terminal:\n"
         f"  .venv/bin/capstone ask 'What is /srv for?'\n"
         f"  .venv/bin/capstone ingest your.pdf\n"
         f"  curl -F file=@your.pdf {url}/v1/documents\n"
