@@ -169,16 +169,15 @@ def contained(one: Asked, plan: SentencePlan) -> float:
     return contains_any(said(chosen(one, plan)), one.row["short_answers"])
 
 
-def page_precision(one: Asked, plan: SentencePlan) -> float:
-    """The share of citations on a right page; 0 without any."""
-    given = chosen(one, plan)
-    return statistics.fmean(right_page(one, sentence) for sentence in given) if given else 0.0
+def page_precision(one: Asked, given: Sequence[Sentence]) -> float:
+    """The share of citations on a right page; there is at least one."""
+    return statistics.fmean(right_page(one, sentence) for sentence in given)
 
 
 def figures(asked: Sequence[Asked], plan: SentencePlan, other: SentencePlan | None = None) -> str:
     """Means over the questions that are answered; with another plan, what `plan` has more, question by question."""
     answered, cells = [one for one in asked if one.answered], []
-    for name, figure in (("contained", contained), ("page", page_precision)):
+    for name, figure in (("contained", contained), ("page", lambda one, plan: page_precision(one, chosen(one, plan)))):
         values = [figure(one, plan) - (figure(one, other) if other else 0.0) for one in answered]
         cells.append(f"{name} {interval(values).text(3)}")
     return ", ".join(cells)
@@ -192,9 +191,7 @@ def shown(asked: Sequence[Asked], plan: SentencePlan) -> str:
     answers = [(one, chosen(one, plan)) for one in asked]
     holding = statistics.fmean(contains_any(said(given), one.row["short_answers"]) for one, given in answers)
     likeness = statistics.fmean(token_f1(said(given), one.row["answer"]) for one, given in answers)
-    pages = statistics.fmean(
-        statistics.fmean(right_page(one, sentence) for sentence in given) for one, given in answers if given
-    )
+    pages = statistics.fmean(page_precision(one, given) for one, given in answers if given)
     words = statistics.fmean(len(said(given).split()) for _, given in answers if given)
     return f"{holding:9.3f} {likeness:7.3f} {(holding + likeness) / 2:7.3f} {pages:7.3f} {words:5.0f}"
 

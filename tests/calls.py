@@ -32,9 +32,9 @@ def upload(http: Client, data: bytes, name: str = "a.pdf", collection: str = "de
     return http.post("/v1/documents", files={"file": (name, data)}, data={"collection": collection})
 
 
-def ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+def ended(http: httpx.Client, job_id: str, within_s: float = WITHIN_S) -> dict[str, Any]:
     """The job once it has ended."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + within_s
     while (job := http.get(f"/v1/jobs/{job_id}").raise_for_status().json())["status"] in ("queued", "running"):
         assert time.monotonic() < deadline, f"stuck: {job}"
         time.sleep(0.05)

@@ -21,11 +21,12 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from tests.calls import EXAMPLE, SSE, bearer, events, search, upload
+from tests.calls import EXAMPLE, SSE, bearer, ended, events, search, upload
 from tests.checks import Checks
 from tests.compose.look import looked_at
 from tests.compose.stack import ROOT, Stack, can_reach_registry, require_engine
 from tests.server import free_port
+from tests.waiting import until
 
 GOLD = ROOT.parent / "shared" / "evalset"
 JOB_WITHIN_S = 1800.0
@@ -151,7 +152,10 @@ def ingested(http: httpx.Client, manuals: list[Path]) -> dict[str, str]:
     pages = 0
     with step("ingest them"):
         for document in jobs:
-            checks.check(f"{document['name']} is ingested", ended(http, document["job"]["id"])["status"] == "succeeded")
+            checks.check(
+                f"{document['name']} is ingested",
+                ended(http, document["job"]["id"], JOB_WITHIN_S)["status"] == "succeeded",
+            )
             pages += http.get(f"/v1/documents/{document['id']}").json()["pages"] or 0
     console.print(f"            {pages} pages")
     picture = http.get(f"/v1/documents/{jobs[0]['id']}/pages/1.png")
@@ -159,15 +163,6 @@ def ingested(http: httpx.Client, manuals: list[Path]) -> dict[str, str]:
     refused = upload(http, b"not a PDF", "bad.pdf")
     checks.check("a bad file is refused by its service", refused.status_code == 415, refused.json()["code"])
     return {document["name"]: document["id"] for document in jobs}
-
-
-def ended(http: httpx.Client, job: str) -> dict[str, Any]:
-    deadline = time.monotonic() + JOB_WITHIN_S
-    while (found := http.get(f"/v1/jobs/{job}").raise_for_status().json())["status"] in ("queued", "running"):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"the job is not done after {JOB_WITHIN_S:.0f} s: {found}")
-        time.sleep(0.5)
-    return dict(found)
 
 
 def asked(http: httpx.Client, questions: Path, names: set[str]) -> list[str]:
@@ -210,7 +205,7 @@ def gold(questions: Path, names: set[str]) -> list[dict[str, Any]]:
 def deleted(http: httpx.Client, documents: dict[str, str]) -> None:
     """Upload the example too, find it, delete it: it is never found again."""
     document = upload(http, EXAMPLE.read_bytes(), EXAMPLE.name).raise_for_status().json()
-    ended(http, document["job"]["id"])
+    ended(http, document["job"]["id"], JOB_WITHIN_S)
     found = {result["document_id"] for result in search(http, "host-specific configuration files")}
     checks.check("what was uploaded is found", document["id"] in found)
     with step("delete a document"):
@@ -227,7 +222,7 @@ def evaluated_and_promoted(stack: Stack, http: httpx.Client, questions: Path, na
     with step(f"evaluate {challenger} against the champion, {len(some)} questions"):
         form = {"dataset": "judged", "release": "challenger", "against": "champion"}
         started = http.post("/v1/evaluations", files={"file": ("q.jsonl", rows)}, data=form).raise_for_status().json()
-        ended(http, started["job"]["id"])
+        ended(http, started["job"]["id"], JOB_WITHIN_S)
     evaluation = http.get(f"/v1/evaluations/{started['id']}").json()
     checks.check("the evaluation succeeded", evaluation["status"] == "succeeded", evaluation.get("error"))
     tracking = evaluation["tracking"] or {}
@@ -268,11 +263,10 @@ def crashed(stack: Stack, http: httpx.Client, answers: list[str]) -> None:
     before = everything(http, answers)
     document = upload(http, EXAMPLE.read_bytes(), EXAMPLE.name, "crash").raise_for_status().json()
     with step("kill ingest-worker while it reads a document"):
-        while http.get(f"/v1/jobs/{document['job']['id']}").json()["status"] == "queued":
-            time.sleep(0.1)
+        until(lambda: http.get(f"/v1/jobs/{document['job']['id']}").json()["status"] != "queued")
         stack.crash("ingest-worker")
     with step("the job is done by the one that was started again"):
-        checks.check("and succeeds", ended(http, document["job"]["id"])["status"] == "succeeded")
+        checks.check("and succeeds", ended(http, document["job"]["id"], JOB_WITHIN_S)["status"] == "succeeded")
     before["documents"] = sorted([*before["documents"], (document["id"], "ready")])
     for service in sorted(set(stack.containers()) - {"ingest-worker"}):
         console.print(f"{stack.crash(service):8.1f} s  kill {service}, until it is healthy again")
