@@ -84,8 +84,8 @@ class Stack:
         self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(int(within_s)))
 
     def remove(self, check: bool = True) -> None:
-        """Everything, with its volumes. Those that only a profile's services use stay, if it is not named."""
-        self.compose("--profile", "tools", "down", "--volumes", "--timeout", "5", check=check)
+        """Everything, with its volumes. What belongs to a profile that is not named would stay."""
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=check)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """What the engine says of each long-running container, by service."""
